@@ -1,0 +1,36 @@
+"""``audio.uploaded`` v1: the project's own input event, and what every other dialect is parsed into."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.base import Message
+
+Task = Literal["transcribe", "translate"]
+
+
+class JobOptions(Message):
+    """What one recording may ask for; whatever is absent follows the worker's settings."""
+
+    language: Annotated[
+        str | None,
+        Field(max_length=16, description="Whisper's language code (en, de, ...) or 'auto'.", examples=["en"]),
+    ] = None
+    task: Annotated[Task | None, Field(description="'translate' gives English text.")] = None
+    prompt: Annotated[str | None, Field(max_length=2000, description="Words to expect: names, products, spelling.")] = (
+        None
+    )
+
+
+class AudioUploaded(Message):
+    """One recording lies in the object store."""
+
+    bucket: Annotated[str, Field(min_length=3, max_length=63, description="Bucket of the recording.")]
+    key: Annotated[str, Field(min_length=1, max_length=1024, description="Object key, not escaped in any way.")]
+    version_id: Annotated[str | None, Field(max_length=1024, description="Version, if the bucket has versions.")] = None
+    etag: Annotated[
+        str | None, Field(max_length=1024, description="ETag without quotes; the fetch is pinned to it.")
+    ] = None
+    size_bytes: Annotated[int | None, Field(ge=0, description="Size of the object, in bytes.")] = None
+    content_type: Annotated[str | None, Field(max_length=256, description="Media type; a hint, never trusted.")] = None
+    options: JobOptions = JobOptions()

@@ -1,0 +1,155 @@
+"""``transcript.completed`` v1: the output event, a CloudEvents 1.0 envelope around a transcript."""
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from schemas.audio_uploaded import Task
+from schemas.base import Message
+
+Seconds = Annotated[float, Field(ge=0, description="Seconds on the recording's clock.")]
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class Word(Message):
+    """One word as it was heard, with punctuation attached."""
+
+    text: str
+    start_seconds: Seconds
+    end_seconds: Seconds
+    probability: Annotated[Probability, Field(description="Mean probability of the word's tokens.")]
+
+
+class Segment(Message):
+    """A stretch of speech that the model wrote as one piece."""
+
+    start_seconds: Seconds
+    end_seconds: Seconds
+    text: str
+    average_log_probability: Annotated[float, Field(le=0, description="Mean log-probability of the text tokens.")]
+    words: tuple[Word, ...] = ()
+
+
+class Source(Message):
+    """Where the recording came from: the object and the record that announced it."""
+
+    bucket: str
+    key: str
+    version_id: str | None = None
+    etag: str | None = None
+    size_bytes: Annotated[int, Field(ge=0)]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="Digest of the object's bytes.")]
+    topic: str
+    partition: Annotated[int, Field(ge=0)]
+    offset: Annotated[int, Field(ge=0)]
+
+
+class Audio(Message):
+    """What the decoder found in the object."""
+
+    container: str
+    codec: str
+    sample_rate_hertz: Annotated[int, Field(gt=0)]
+    channels: Annotated[int, Field(gt=0)]
+    damage: Annotated[
+        tuple[str, ...], Field(description="What was seen to be broken in the file; empty where nothing was.")
+    ] = ()
+
+
+class Timings(Message):
+    """Wall-clock seconds of each stage; stages overlap, so they do not add up to the total."""
+
+    fetch_seconds: Seconds
+    decode_seconds: Seconds
+    transcribe_seconds: Annotated[float, Field(ge=0, description="Sum over all windows of time in the model.")]
+    total_seconds: Seconds
+
+
+class Provenance(Message):
+    """How the text was made: enough to make it again."""
+
+    worker_version: str
+    engine: Literal["library", "cli"]
+    engine_version: str
+    model_size: str
+    model_file: str
+    model_sha256: Annotated[str, Field(description="Digest of the model file that was loaded.")]
+    weights_sha256: Annotated[str, Field(description="Digest of the weights before quantisation.")]
+    cpu_class: Annotated[str, Field(description="Class of CPU that the libraries were built for.")]
+    parameters: dict[str, str | int | float | bool | None]
+    timings: Timings
+    real_time_factor: Annotated[float, Field(ge=0, description="Total seconds for one second of audio.")]
+
+
+class Transcript(Message):
+    """The text of one recording."""
+
+    transcript_id: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    text: str
+    language: Annotated[str | None, Field(description="None where there was no speech.")]
+    language_probability: Probability | None = None
+    task: Task
+    no_speech: Annotated[bool, Field(description="True where no speech was found: the text is then empty.")]
+    duration_seconds: Seconds
+    segments: tuple[Segment, ...]
+    source: Source
+    audio: Audio
+    provenance: Provenance
+
+
+class TranscriptReference(Message):
+    """The claim check: where the transcript lies when it is too large for the topic."""
+
+    transcript_id: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    language: str | None
+    no_speech: bool
+    duration_seconds: Seconds
+    source: Source
+    bucket: str
+    key: str
+    size_bytes: Annotated[int, Field(ge=0)]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="Digest of the referenced bytes.")]
+
+
+class TranscriptCompleted(Message):
+    """The CloudEvent on the output topic; exactly one of ``data.transcript`` and ``data.reference`` is there.
+
+    ``id`` is the transcript's id, so a repeated delivery carries the same id.
+    """
+
+    # CloudEvents requires the first four; the constants among them have defaults for who writes the event only.
+    model_config = ConfigDict(
+        json_schema_extra={"required": ["specversion", "id", "source", "type", "subject", "time", "data"]}
+    )
+
+    specversion: Literal["1.0"] = "1.0"
+    type: Literal["transcript.completed.v1"] = "transcript.completed.v1"
+    id: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    source: Annotated[str, Field(description="URI reference of the recording: /bucket/key, percent-encoded.")]
+    subject: Annotated[str, Field(description="Object key of the recording.")]
+    time: datetime
+    datacontenttype: Literal["application/json"] = "application/json"
+    data: "TranscriptData"
+
+
+class TranscriptData(Message):
+    """Either the transcript itself or a reference to it: exactly one is there, the other null or absent."""
+
+    # The rule of the validator below, for those who read the JSON Schema.
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {"required": [name], "properties": {name: {"type": "object"}}} for name in ("transcript", "reference")
+            ]
+        }
+    )
+
+    transcript: Transcript | None = None
+    reference: TranscriptReference | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.transcript is None) == (self.reference is None):
+            raise ValueError("exactly one of transcript and reference must be there")
+        return self
