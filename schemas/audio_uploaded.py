@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, Field
 
 from schemas.base import Message
 
@@ -29,8 +29,22 @@ class AudioUploaded(Message):
     key: Annotated[str, Field(min_length=1, max_length=1024, description="Object key, not escaped in any way.")]
     version_id: Annotated[str | None, Field(max_length=1024, description="Version, if the bucket has versions.")] = None
     etag: Annotated[
-        str | None, Field(max_length=1024, description="ETag without quotes; the fetch is pinned to it.")
+        str | None,
+        Field(
+            max_length=1024,
+            validation_alias=AliasChoices("eTag", "etag"),
+            serialization_alias="eTag",
+            description="ETag without quotes; the fetch is pinned to it.",
+        ),
     ] = None
-    size_bytes: Annotated[int | None, Field(ge=0, description="Size of the object, in bytes.")] = None
+    size_bytes: Annotated[
+        int | None,
+        Field(
+            ge=0,
+            validation_alias=AliasChoices("size", "sizeBytes", "size_bytes"),
+            serialization_alias="size",
+            description="Size of the object, in bytes.",
+        ),
+    ] = None
     content_type: Annotated[str | None, Field(max_length=256, description="Media type; a hint, never trusted.")] = None
     options: JobOptions = JobOptions()

@@ -11,5 +11,10 @@ class Message(BaseModel):
     """
 
     model_config = ConfigDict(
-        frozen=True, alias_generator=to_camel, populate_by_name=True, extra="ignore", ser_json_inf_nan="null"
+        frozen=True,
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="ignore",
+        ser_json_inf_nan="null",
+        hide_input_in_errors=True,  # an error that is logged must not show words of a transcript
     )

@@ -1,9 +1,8 @@
 """``transcript.completed`` v1: the output event, a CloudEvents 1.0 envelope around a transcript."""
 
-from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 
 from schemas.audio_uploaded import Task
 from schemas.base import Message
@@ -37,7 +36,7 @@ class Source(Message):
     bucket: str
     key: str
     version_id: str | None = None
-    etag: str | None = None
+    etag: Annotated[str | None, Field(alias="eTag")] = None
     size_bytes: Annotated[int, Field(ge=0)]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="Digest of the object's bytes.")]
     topic: str
@@ -126,9 +125,14 @@ class TranscriptCompleted(Message):
     specversion: Literal["1.0"] = "1.0"
     type: Literal["transcript.completed.v1"] = "transcript.completed.v1"
     id: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    source: Annotated[str, Field(description="URI reference of the recording: /bucket/key, percent-encoded.")]
+    source: Annotated[
+        str,
+        Field(
+            description="Of the recording: /bucket/key, percent-encoded.", json_schema_extra={"format": "uri-reference"}
+        ),
+    ]
     subject: Annotated[str, Field(description="Object key of the recording.")]
-    time: datetime
+    time: AwareDatetime
     datacontenttype: Literal["application/json"] = "application/json"
     data: "TranscriptData"
 
