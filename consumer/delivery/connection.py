@@ -1,0 +1,40 @@
+"""How every client of this worker reaches the brokers: address, TLS, SASL, time-out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from aiokafka.helpers import create_ssl_context
+
+from consumer.settings import KafkaSettings
+
+
+def connect_timeout_seconds(client: Mapping[str, Any]) -> float:
+    """How long a first connection may take: each bootstrap server in turn may use up a request's time-out."""
+    return (len(client["bootstrap_servers"]) + 1) * float(client["request_timeout_ms"]) / 1000
+
+
+def client_options(settings: KafkaSettings) -> dict[str, Any]:
+    """Keyword arguments that aiokafka's consumer, producer and admin client have in common.
+
+    Raises OSError (ssl.SSLError is one) where a certificate or key cannot be read.
+    """
+    options: dict[str, Any] = {
+        "bootstrap_servers": list(settings.kafka_bootstrap_servers),
+        "client_id": "whisper-consumer",
+        "request_timeout_ms": round(settings.kafka_request_timeout_seconds * 1000),
+        "security_protocol": settings.kafka_security_protocol,
+    }
+    if settings.kafka_security_protocol.endswith("SSL"):
+        options["ssl_context"] = create_ssl_context(
+            cafile=settings.kafka_ssl_ca_file,
+            certfile=settings.kafka_ssl_cert_file,
+            keyfile=settings.kafka_ssl_key_file,
+        )
+    if settings.kafka_security_protocol.startswith("SASL"):
+        password = settings.kafka_sasl_password
+        options |= {
+            "sasl_mechanism": settings.kafka_sasl_mechanism,
+            "sasl_plain_username": settings.kafka_sasl_username,
+            "sasl_plain_password": password.get_secret_value() if password else None,
+        }
+    return options

@@ -1,0 +1,63 @@
+"""One error class for one decision.
+
+Exception
+├── Rejected      this input can never succeed: dead-letter it, with its reason
+└── Unavailable   something outside is down: wait and try again, never dead-letter
+
+Whatever else escapes from a job is a defect of the worker: it is dead-lettered as ``internal``.
+"""
+
+from enum import StrEnum
+
+
+class Stage(StrEnum):
+    """The station of a recording's way at which something happened."""
+
+    PARSE = "parse"
+    FETCH = "fetch"
+    DECODE = "decode"
+    TRANSCRIBE = "transcribe"
+    STORE = "store"
+    PUBLISH = "publish"
+
+
+class Reason(StrEnum):
+    """Why a record can never succeed; the value is the reason code in the dead letter."""
+
+    BAD_EVENT = "bad_event"  # not JSON, not a known dialect, fields missing or of a wrong type
+    BUCKET_NOT_ALLOWED = "bucket_not_allowed"  # names a bucket outside INPUT_BUCKETS
+    MISSING = "missing"  # no such object, or no such version of it
+    SUPERSEDED = "superseded"  # overwritten since the event; the newer upload has its own event
+    TOO_LARGE = "too_large"  # more bytes than MAX_OBJECT_BYTES
+    TOO_LONG = "too_long"  # more audio than MAX_DURATION_SECONDS
+    EMPTY = "empty"  # a zero-byte object
+    NOT_AUDIO = "not_audio"  # FFmpeg reads no container in it, or no audio stream, or no sample
+    DECODE_FAILED = "decode_failed"  # the decoder crashed or made no progress on it
+    BAD_OPTION = "bad_option"  # an option of the job that this model cannot honour
+    INTERNAL = "internal"  # a defect of the worker
+
+
+class Rejected(Exception):
+    """The input can never succeed.
+
+    ``message`` says what was wrong, what was expected and, where there is something, what to do.
+    It never holds words of a transcript or bytes of a recording.
+    """
+
+    def __init__(self, reason: Reason, stage: Stage, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.stage = stage
+        self.message = message
+
+
+class Unavailable(Exception):
+    """Something outside is down or full: wait, then try the same again.
+
+    ``dependency`` is one of ``store``, ``broker``, ``disk``, ``decoder`` (a metric label: keep the set small).
+    """
+
+    def __init__(self, dependency: str, message: str) -> None:
+        super().__init__(message)
+        self.dependency = dependency
+        self.message = message
