@@ -47,4 +47,4 @@ def speech(sample: Path) -> Samples:
     with wave.open(str(sample)) as file:
         assert file.getframerate() == 16_000
         pcm = np.frombuffer(file.readframes(file.getnframes()), np.int16)
-    return pcm.astype(np.float32) / 32768
+    return pcm.astype(np.float32) / np.float32(32768)

@@ -43,7 +43,9 @@ def test_bytes_that_never_become_text_are_replaced() -> None:
     st.sampled_from(["en", "zh"]),
 )
 def test_nothing_of_the_text_is_lost_however_it_is_cut_into_tokens(text: str, cuts: list[int], language: str) -> None:
-    data, tokens, position = (" " + text).encode(), [], 0
+    data = (" " + text).encode()
+    tokens: list[Token] = []
+    position = 0
     while position < len(data):
         length = cuts[len(tokens) % len(cuts)]
         tokens.append(_token(data[position : position + length]))

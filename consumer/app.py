@@ -1,0 +1,282 @@
+"""The worker put together: the only place that builds objects and joins them.
+
+Order of a start: settings, probes and metrics, artifacts, model, Kafka. What is opened last is closed first.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import replace
+
+from prometheus_client import CollectorRegistry
+
+from binding import Library
+from consumer import __version__
+from consumer.audio.decoder import Decoder
+from consumer.delivery.connection import client_options
+from consumer.delivery.deadletters import HEADER_BYTES
+from consumer.delivery.handling import RecordHandler, Rules
+from consumer.delivery.membership import MembershipOptions
+from consumer.delivery.publisher import Publisher
+from consumer.delivery.retry import Outages
+from consumer.delivery.topics import TopicNames, warn_about_topics
+from consumer.delivery.worker import Limits as WorkerLimits
+from consumer.delivery.worker import Worker
+from consumer.engine.artifacts.digests import digest_file
+from consumer.engine.artifacts.errors import ArtifactError
+from consumer.engine.artifacts.locate import Artifacts, artifacts_in
+from consumer.engine.artifacts.pull import pull
+from consumer.engine.base import Engine, EngineFacts, Options
+from consumer.engine.cpus import usable_cpus
+from consumer.engine.library import WhisperLibraryAdapter
+from consumer.engine.whisper_cli import WhisperCliEngine
+from consumer.health import WorkerHealth
+from consumer.observe import logs
+from consumer.observe.http import HttpServer
+from consumer.observe.metrics import Metrics
+from consumer.pipeline import Limits, Pipeline
+from consumer.settings import EngineSettings, WorkerSettings
+from consumer.store.objects import ObjectStore
+from consumer.store.results import ResultStore
+from consumer.store.s3 import open_client
+from consumer.transcriber import Transcriber
+
+logger = logging.getLogger(__name__)
+
+
+async def run_worker(settings: WorkerSettings) -> None:
+    """Run the worker until SIGTERM or SIGINT; a second signal ends the process at once.
+
+    Raises OSError where HTTP_PORT cannot be opened, ArtifactError or WhisperLibraryError where the model cannot
+    be had or loaded. Outages of Kafka and of the store are waited for once the model is there.
+    """
+    logs.configure(settings.log_level, settings.log_format)
+    logger.info("whisper-consumer %s starts", __version__)
+    metrics = Metrics(CollectorRegistry())
+    health = WorkerHealth(metrics)
+    async with AsyncExitStack() as stack:
+        http = HttpServer(settings.http_host, settings.http_port, metrics.registry, health)
+        await http.start()
+        stack.push_async_callback(http.close)
+        stack.callback(asyncio.create_task(health.tick()).cancel)
+        starting = asyncio.create_task(_start(settings, metrics, health, stack))
+        with _signals(starting.cancel):
+            try:
+                worker = await starting
+            except asyncio.CancelledError:
+                logger.info("stopped before it took work")
+                return
+        health.consuming(worker)
+
+        def stop() -> None:
+            health.enter("stopping")
+            worker.stop()
+
+        with _signals(stop):
+            await worker.run()
+    logger.info("stopped")
+
+
+@contextmanager
+def _signals(first: Callable[[], object]) -> Iterator[None]:
+    """Call ``first`` on the first SIGTERM or SIGINT; the next one ends the process, with the shell's status for it."""
+    loop = asyncio.get_running_loop()
+    asked = False
+
+    def on_signal(number: signal.Signals) -> None:
+        nonlocal asked
+        if asked:
+            logger.warning("%s again: exit at once", number.name)
+            os._exit(128 + number)
+        asked = True
+        logger.info("%s: stopping", number.name)
+        first()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+async def _start(settings: WorkerSettings, metrics: Metrics, health: WorkerHealth, stack: AsyncExitStack) -> Worker:
+    health.enter("fetching artifacts")
+    directory = await pull(
+        settings.whisper_model_size,
+        settings.whisper_artifacts_dir,
+        settings.artifacts_bucket,
+        settings,
+        LogProgress(logger),
+        require_manifest=settings.artifacts_require_manifest,
+    )
+    artifacts = await asyncio.to_thread(
+        artifacts_in, directory, settings.whisper_model_size, settings.whisper_precision
+    )
+    health.enter("loading the model")
+    transcriber = await stack.enter_async_context(
+        transcribing(
+            settings,
+            artifacts,
+            metrics,
+            max_duration_seconds=settings.max_duration_seconds,
+            stall_timeout_seconds=settings.decode_stall_timeout_seconds,
+        )
+    )
+    client = await stack.enter_async_context(
+        open_client(
+            endpoint=settings.minio_endpoint,
+            access_key=settings.minio_access_key.get_secret_value(),
+            secret_key=settings.minio_secret_key.get_secret_value(),
+            region=settings.minio_region,
+            ca_file=settings.minio_ca_file,
+            connect_timeout_seconds=settings.minio_connect_timeout_seconds,
+            read_timeout_seconds=settings.minio_read_timeout_seconds,
+        )
+    )
+    pipeline = Pipeline(
+        ObjectStore(client),
+        ResultStore(client, settings.results_bucket),
+        transcriber,
+        metrics,
+        defaults=default_options(settings),
+        limits=Limits(settings.max_object_bytes, settings.max_event_bytes, settings.spool_dir),
+    )
+    outages = Outages(metrics)
+    publisher = Publisher(
+        client_options(settings),
+        settings.kafka_max_record_bytes + HEADER_BYTES,
+        settings.kafka_request_timeout_seconds,
+        metrics,
+    )
+    stack.push_async_callback(publisher.stop)
+    rules = Rules(
+        input_buckets=frozenset(settings.input_buckets),
+        output_topic=settings.kafka_output_topic,
+        dead_letter_topic=settings.kafka_dead_letter_topic,
+        group_id=settings.kafka_group_id,
+    )
+    handler = RecordHandler(pipeline, publisher, rules, outages, metrics)
+    health.enter("joining the consumer group")
+    await warn_about_topics(
+        client_options(settings),
+        TopicNames(settings.kafka_input_topic, settings.kafka_output_topic, settings.kafka_dead_letter_topic),
+        settings.kafka_max_record_bytes,
+        settings.max_event_bytes,
+        settings.kafka_request_timeout_seconds,
+    )
+    return Worker(
+        MembershipOptions(
+            client=client_options(settings),
+            group_id=settings.kafka_group_id,
+            topic=settings.kafka_input_topic,
+            request_timeout_seconds=settings.kafka_request_timeout_seconds,
+            session_timeout_seconds=settings.kafka_session_timeout_seconds,
+            rebalance_timeout_seconds=settings.kafka_rebalance_timeout_seconds,
+            max_poll_interval_seconds=settings.kafka_max_poll_interval_seconds,
+            max_record_bytes=settings.kafka_max_record_bytes,
+        ),
+        handler.handle,
+        outages,
+        metrics,
+        WorkerLimits(settings.max_in_flight, settings.shutdown_grace_seconds),
+    )
+
+
+@asynccontextmanager
+async def transcribing(
+    settings: EngineSettings,
+    artifacts: Artifacts,
+    metrics: Metrics,
+    *,
+    max_duration_seconds: float,
+    stall_timeout_seconds: float,
+) -> AsyncIterator[Transcriber]:
+    """Decoder and engine, ready for work: what the worker and ``transcribe`` have in common."""
+    decoder = Decoder(max_duration_seconds=max_duration_seconds, stall_timeout_seconds=stall_timeout_seconds)
+    async with AsyncExitStack() as stack:
+        await decoder.start()
+        stack.push_async_callback(decoder.close)
+        engine = await _load_engine(settings, artifacts, metrics)
+        stack.push_async_callback(engine.close)
+        yield Transcriber(decoder, engine, metrics)
+
+
+async def _load_engine(settings: EngineSettings, artifacts: Artifacts, metrics: Metrics) -> Engine:
+    n_states = settings.whisper_states or usable_cpus()
+    manifest = artifacts.manifest
+    facts = EngineFacts(
+        engine="library" if settings.use_whisper_library else "cli",
+        engine_version=manifest.engine.version if manifest else "unknown",
+        model_size=settings.whisper_model_size,
+        model_file=artifacts.model.name,
+        model_sha256=await asyncio.to_thread(digest_file, artifacts.model),
+        weights_sha256=artifacts.weights_sha256,
+        cpu_class=artifacts.cpu_class,
+        is_multilingual=not settings.whisper_model_size.endswith(".en"),
+    )
+    metrics.model_info.info(
+        {
+            "size": facts.model_size,
+            "precision": artifacts.precision,
+            "cpu_class": facts.cpu_class,
+            "engine_version": facts.engine_version,
+        }
+    )
+    if settings.use_whisper_library:
+        library = await asyncio.to_thread(
+            Library.load, artifacts.directory, manifest.needs.cpu_features if manifest else ()
+        )
+        facts = replace(facts, engine_version=library.version)
+        engine: Engine = await WhisperLibraryAdapter.load(
+            library, artifacts.model, artifacts.vad_model, facts, n_states=n_states, metrics=metrics
+        )
+    else:
+        if artifacts.whisper_cli is None:
+            raise ArtifactError(
+                f"USE_WHISPER_LIBRARY=false needs whisper-cli, which {artifacts.directory} has not (ready-made "
+                "libraries come without it): build the artifacts without --prebuilt"
+            )
+        engine = WhisperCliEngine(
+            artifacts.whisper_cli,
+            artifacts.model,
+            facts,
+            n_processes=n_states,
+            metrics=metrics,
+        )
+    logger.info(
+        "model loaded",
+        extra={"model": facts.model_file, "engine": facts.engine, "cpu_class": facts.cpu_class, "states": n_states},
+    )
+    return engine
+
+
+def default_options(settings: EngineSettings) -> Options:
+    """What recordings get that ask for nothing."""
+    return Options(
+        language=None if settings.whisper_language == "auto" else settings.whisper_language,
+        task=settings.whisper_task,
+        prompt=settings.whisper_prompt,
+    )
+
+
+class LogProgress:
+    """Tells of long work in log lines; fits ``consumer.engine.artifacts.progress.Progress``."""
+
+    def __init__(self, logger: logging.Logger) -> None:
+        self._logger = logger
+
+    @contextmanager
+    def task(self, what: str, total: int | None, unit: str = "bytes") -> Iterator[Callable[[int], None]]:
+        """Log the beginning and the end."""
+        self._logger.info("%s: begun", what, extra={"total": total, "unit": unit})
+        yield lambda _amount: None
+        self._logger.info("%s: done", what)
+
+    def note(self, line: str) -> None:
+        """Log one line."""
+        self._logger.info("%s", line)

@@ -1,0 +1,35 @@
+"""The name of a transcript: equal for equal work, whoever does it and however often.
+
+It is made of the object, the weights before quantisation and the options that affect the text. Precision,
+class of CPU and libraries are left out on purpose: a fleet of different machines must give one name to one
+recording, so that readers can tell a repetition from a second result.
+"""
+
+import hashlib
+
+import orjson
+
+from consumer.engine.base import Options
+
+FORMAT = 1
+"""Counted up when the same input would have to get another name."""
+
+
+def transcript_id(
+    bucket: str, key: str, *, version_id: str | None, etag: str, weights_sha256: str, options: Options
+) -> str:
+    """SHA-256, in hex, of the facts in canonical JSON.
+
+    The version names the object's bytes where there is one, else the ETag does.
+    """
+    facts = {
+        "format": FORMAT,
+        "bucket": bucket,
+        "key": key,
+        "object": f"version:{version_id}" if version_id else f"etag:{etag}",
+        "weights": weights_sha256,
+        "language": options.language or "auto",
+        "task": options.task,
+        "prompt": options.prompt,
+    }
+    return hashlib.sha256(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -1,0 +1,183 @@
+"""Every metric of the worker, with its type, unit and meaning: the only place that defines one.
+
+Names begin with ``whisper_consumer_`` and end with their unit; units are seconds and bytes. Labels take
+values of small closed sets only, never a key, bucket, topic or message, so the number of series is bounded by
+this file. Series of closed sets exist from the start: a rate over a counter that was never touched is 0.
+"""
+
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
+
+from consumer.errors import Reason, Stage
+
+NAMESPACE = "whisper_consumer"
+
+
+class EventKind(StrEnum):
+    """What a record of the input topic was taken for: work, one of the kinds to skip, or not understood."""
+
+    AUDIO_UPLOADED = "audio_uploaded"
+    TOMBSTONE = "tombstone"
+    REMOVED = "removed"
+    TEST_EVENT = "test_event"
+    FOLDER_MARKER = "folder_marker"
+    OTHER_EVENT = "other_event"
+    REJECTED = "rejected"
+
+
+class RecordOutcome(StrEnum):
+    """How the work on a record of the input topic ended."""
+
+    COMPLETED = "completed"
+    DEAD_LETTERED = "dead_lettered"
+    SKIPPED = "skipped"
+
+
+DEPENDENCIES = ("store", "broker", "disk", "decoder")
+"""What ``Unavailable.dependency`` may name."""
+
+TIMED_STAGES = (Stage.FETCH, Stage.DECODE, Stage.TRANSCRIBE, Stage.STORE)
+"""Stages of the pipeline. Parsing takes no time to speak of; publishing has a histogram of its own."""
+
+# Upper bounds in seconds. A stage takes from a cache hit's milliseconds to hours of transcription; a window
+# is at most 30 s of audio, from tiny on a fast CPU to large on a slow one.
+STAGE_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200)
+WINDOW_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+PUBLISH_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+# Dimensionless: processing time for a second of audio; 1 is as fast as it is spoken.
+FACTOR_BUCKETS = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5)
+
+
+class Metrics:
+    """All metrics, registered on one registry (one for each worker, so that tests can make their own)."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self._define_delivery()
+        self._define_pipeline()
+        self._define_engine()
+        ProcessCollector(registry=registry)
+
+    def _define_delivery(self) -> None:
+        self.events = self._counter("events", "Records read from the input topic, by what they are.", label="kind")
+        self.records_finished = self._counter(
+            "records_finished",
+            "Records of the input topic that were dealt with, by how it ended.",
+            label="outcome",
+        )
+        self.dead_letters = self._counter(
+            "dead_letters", "Records sent to the dead-letter topic, by reason.", label="reason"
+        )
+        self.in_flight = self._gauge("in_flight", "Records taken from the input topic and not yet finished.")
+        self.oldest_in_flight_seconds = self._gauge(
+            "oldest_in_flight",
+            "Age of the record that has been in flight longest; 0 when there is none.",
+            "seconds",
+        )
+        self.incomplete_offsets = self._gauge(
+            "incomplete_offsets",
+            "Offsets between the committed one and the highest that was read, not yet finished.",
+        )
+        self.paused_partitions = self._gauge("paused_partitions", "Assigned partitions that are not read at present.")
+        self.assigned_partitions = self._gauge("assigned_partitions", "Partitions that the group gave to this worker.")
+        self.rebalances = self._counter("rebalances", "Rebalances of the consumer group that this worker took part in.")
+        self.revoked_while_running = self._counter(
+            "revoked_while_running", "Records whose partition was taken away while they were worked on."
+        )
+        self.commits = self._counter("commits", "Offset commits that the broker accepted.")
+        self.commit_failures = self._counter("commit_failures", "Offset commits that failed.")
+        self.retries = self._counter(
+            "retries", "Attempts repeated because something outside was unavailable.", label="dependency"
+        )
+        self.offsets_skipped = self._counter(
+            "offsets_skipped",
+            "Offsets that the broker had deleted before they were read (out-of-range position).",
+        )
+        self.publish_seconds = self._histogram(
+            "publish",
+            "Time from sending a record until the broker acknowledged it.",
+            PUBLISH_BUCKETS,
+            "seconds",
+        )
+        _start_at_zero(self.events, EventKind)
+        _start_at_zero(self.records_finished, RecordOutcome)
+        _start_at_zero(self.dead_letters, Reason)
+        _start_at_zero(self.retries, DEPENDENCIES)
+
+    def _define_pipeline(self) -> None:
+        self.fetched_bytes = self._counter("fetched", "Bytes of recordings read from the object store.", "bytes")
+        self.stage_seconds = self._histogram(
+            "stage", "Wall-clock time of one recording in one stage.", STAGE_BUCKETS, "seconds", label="stage"
+        )
+        self.audio_seconds_in = self._counter("audio_in", "Audio decoded, in seconds of the recording.", "seconds")
+        self.audio_seconds_out = self._counter(
+            "audio_out", "Audio of finished recordings, in seconds of the recording.", "seconds"
+        )
+        self.real_time_factor = self._histogram(
+            "real_time_factor",
+            "Total processing time of a recording for one second of its audio.",
+            FACTOR_BUCKETS,
+        )
+        self.decode_damage = self._counter("decode_damage", "Recordings that were transcribed in spite of damage.")
+        self.no_speech = self._counter("no_speech", "Recordings in which no speech was found.")
+        _start_at_zero(self.stage_seconds, TIMED_STAGES)
+
+    def _define_engine(self) -> None:
+        self.states = self._gauge("states", "Windows that can be transcribed at once.")
+        self.states_busy = self._gauge("states_busy", "Windows that are being transcribed.")
+        self.windows_queued = self._gauge("windows_queued", "Windows of audio that wait for a free state.")
+        self.windows = self._counter("windows", "Windows of audio transcribed.")
+        self.window_seconds = self._histogram("window", "Inference time of one window.", WINDOW_BUCKETS, "seconds")
+        self.model_info = Info(
+            "model",
+            "The loaded model: size, precision, cpu_class and engine_version.",
+            namespace=NAMESPACE,
+            registry=self.registry,
+        )
+        self.backlog_audio_seconds = self._gauge(
+            "backlog_audio",
+            "Audio of the recordings in flight that is known and not yet transcribed.",
+            "seconds",
+        )
+        self.event_loop_lag_seconds = self._histogram(
+            "event_loop_lag",
+            "How much later than asked the event loop woke a sleeping task.",
+            LAG_BUCKETS,
+            "seconds",
+        )
+
+    def _counter(self, name: str, meaning: str, unit: str = "", *, label: str = "") -> Counter:
+        return Counter(name, meaning, _labels(label), namespace=NAMESPACE, unit=unit, registry=self.registry)
+
+    def _gauge(self, name: str, meaning: str, unit: str = "") -> Gauge:
+        return Gauge(name, meaning, namespace=NAMESPACE, unit=unit, registry=self.registry)
+
+    def _histogram(
+        self, name: str, meaning: str, buckets: tuple[float, ...], unit: str = "", *, label: str = ""
+    ) -> Histogram:
+        return Histogram(
+            name,
+            meaning,
+            _labels(label),
+            namespace=NAMESPACE,
+            unit=unit,
+            buckets=buckets,
+            registry=self.registry,
+        )
+
+
+class _Labelled(Protocol):
+    def labels(self, *values: str) -> object: ...
+
+
+def _labels(label: str) -> tuple[str, ...]:
+    return (label,) if label else ()
+
+
+def _start_at_zero(metric: _Labelled, values: Iterable[str]) -> None:
+    for value in values:
+        metric.labels(value)

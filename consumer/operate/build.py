@@ -1,0 +1,86 @@
+"""``whisper-consumer artifacts build`` and ``list``: what they print around the work."""
+
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from consumer.engine.artifacts.build import DEFAULT_PRECISIONS, BuildRequest, build
+from consumer.engine.artifacts.errors import ArtifactError
+from consumer.engine.artifacts.locate import locate
+from consumer.engine.artifacts.machine import CPU_CLASSES, CpuClass, cpu_class, native_class, this_machine
+from consumer.engine.artifacts.manifest import read_manifest
+from consumer.engine.artifacts.models import MODEL_CONFIGS, PRECISIONS, Precision, directory_name
+from consumer.engine.artifacts.weights import parse_digest
+from consumer.operate.console import ConsoleProgress
+from consumer.settings import BuildSettings, EngineSettings
+
+
+def build_artifacts(
+    settings: EngineSettings,
+    *,
+    prebuilt: bool,
+    cpu_class_name: str,
+    precisions: list[str] | None,
+    weights: str | None,
+    weights_digest: str | None,
+    locations: BuildSettings,
+    console: Console,
+) -> None:
+    """Build one directory and print where it is. Raises ArtifactError."""
+    request = BuildRequest(
+        size=settings.whisper_model_size,
+        cpu_class=_cpu_class(cpu_class_name),
+        prebuilt=prebuilt,
+        precisions=tuple(map(_precision, precisions)) if precisions else DEFAULT_PRECISIONS,
+        weights=weights,
+        weights_digest=parse_digest(weights_digest) if weights_digest else None,
+    )
+    with ConsoleProgress(console) as progress:
+        target = build(
+            request,
+            settings.whisper_artifacts_dir,
+            locations.whisper_consumer_cache,
+            progress,
+            index_url=locations.package_index_url,
+        )
+    print(target)  # noqa: T201 - the result, for a pipe
+
+
+def list_artifacts(artifacts_dir: Path, console: Console) -> None:
+    """Print the directories that are there, and which of them this machine would use."""
+    table = Table("directory", "model files", "engine", "CPU class", "runs here", box=None, header_style="bold")
+    for size in MODEL_CONFIGS:
+        try:
+            used = locate(artifacts_dir, size).directory
+        except ArtifactError:
+            used = None
+        for kind in CPU_CLASSES:
+            directory = artifacts_dir / directory_name(size, kind.suffix)
+            if directory.is_dir():
+                manifest = read_manifest(directory)
+                runs = "yes, used" if directory == used else "yes" if kind in this_machine().classes() else "no"
+                models = ", ".join(sorted(path.name for path in directory.glob(f"ggml-{size}-*.bin")))
+                engine = f"whisper.cpp {manifest.engine.version}" if manifest else "no manifest"
+                table.add_row(directory.name, models, engine, kind.name, runs)
+    if table.row_count:
+        console.print(table)
+    else:
+        console.print(f"nothing in {artifacts_dir.resolve()}", markup=False)
+
+
+def _cpu_class(name: str) -> CpuClass:
+    if name == "native":
+        return native_class()
+    try:
+        return cpu_class(name)
+    except KeyError:
+        known = ", ".join(kind.name for kind in CPU_CLASSES)
+        raise ArtifactError(f"there is no CPU class {name!r}: choose one of {known}, or native") from None
+
+
+def _precision(name: str) -> Precision:
+    for known in PRECISIONS:
+        if name == known:
+            return known
+    raise ArtifactError(f"there is no precision {name!r}: choose among {', '.join(PRECISIONS)}")

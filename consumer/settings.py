@@ -1,0 +1,256 @@
+"""All settings of the worker. The environment is read here and nowhere else."""
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    DirectoryPath,
+    Field,
+    FilePath,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+ModelSize = Literal[
+    "tiny",
+    "tiny.en",
+    "base",
+    "base.en",
+    "small",
+    "small.en",
+    "medium",
+    "medium.en",
+    "large-v3",
+    "large-v3-turbo",
+]
+
+
+def _split(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _http_url(value: str) -> str:
+    if not value.startswith(("http://", "https://")):
+        raise ValueError("must be a URL that begins with http:// or https://")
+    return value.rstrip("/")
+
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Bytes = Annotated[int, Field(gt=0)]
+TopicName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
+
+
+S = TypeVar("S", bound=BaseSettings)
+
+# An empty variable counts as unset: it is what a compose file makes of one that nobody gave.
+# Rules over two variables hang on the later one and not on the whole, so that what is wrong with one pair is
+# reported together with what is wrong elsewhere.
+# Inputs are hidden from pydantic's own messages, which would show secrets.
+_CONFIG = SettingsConfigDict(
+    frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, protected_namespaces=()
+)
+
+
+class SettingsError(Exception):
+    """One message that names every variable that is wrong or missing, its value and what is allowed."""
+
+
+class BuildSettings(BaseSettings):
+    """Where builds and the demo keep what is slow to get, and where packages come from."""
+
+    model_config = _CONFIG
+
+    whisper_consumer_cache: Path = Path.home() / ".cache" / "whisper-consumer"
+    package_index_url: Annotated[
+        str | None, Field(validation_alias=AliasChoices("PIP_INDEX_URL", "UV_DEFAULT_INDEX"))
+    ] = None
+
+
+class StoreSettings(BaseSettings):
+    """The object store."""
+
+    model_config = _CONFIG
+
+    minio_endpoint: Annotated[str, AfterValidator(_http_url), Field(description="URL of the S3 endpoint.")]
+    minio_access_key: Annotated[SecretStr, Field(description="Access key of the object store.")]
+    minio_secret_key: Annotated[SecretStr, Field(description="Secret key of the object store.")]
+    minio_region: str = "us-east-1"
+    minio_ca_file: Annotated[FilePath | None, Field(description="CA bundle for https, PEM.")] = None
+    minio_connect_timeout_seconds: Seconds = 5
+    minio_read_timeout_seconds: Seconds = 60
+
+
+class EngineSettings(BaseSettings):
+    """Model, libraries and how they are used."""
+
+    model_config = _CONFIG
+
+    whisper_model_size: ModelSize = "small"
+    whisper_precision: Annotated[
+        Literal["auto", "q5_1", "q8_0", "f16", "bf16"],
+        Field(description="Precision of the model file; auto takes the fastest one in the directory."),
+    ] = "auto"
+    whisper_artifacts_dir: Path = Path()
+    artifacts_bucket: str = "whisper-artifacts"
+    artifacts_require_manifest: bool = False
+    use_whisper_library: Annotated[bool, Field(description="false runs one whisper-cli process a file.")] = True
+    whisper_states: Annotated[
+        int,
+        Field(ge=0, le=256, description="States that transcribe at once; 0: one for each CPU of the quota."),
+    ] = 0
+    whisper_language: Annotated[str, Field(description="A Whisper language code, or auto.")] = "auto"
+    whisper_task: Literal["transcribe", "translate"] = "transcribe"
+    whisper_prompt: Annotated[str, Field(max_length=2000)] = ""
+
+
+class KafkaSettings(BaseSettings):
+    """Brokers, topics and the consumer group."""
+
+    model_config = _CONFIG
+
+    kafka_bootstrap_servers: Annotated[
+        CommaSeparated, Field(description="Addresses of the brokers as host:port, separated by commas.")
+    ]
+    kafka_group_id: Annotated[str, Field(min_length=1)] = "whisper-consumer"
+    kafka_input_topic: TopicName = "audio.uploaded"
+    kafka_output_topic: TopicName = "audio.transcripts"
+    kafka_dead_letter_topic: TopicName = "audio.dead-letters"
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    kafka_sasl_username: Annotated[str | None, Field(validate_default=True)] = None
+    kafka_sasl_password: Annotated[SecretStr | None, Field(validate_default=True)] = None
+    kafka_ssl_ca_file: FilePath | None = None
+    kafka_ssl_cert_file: FilePath | None = None
+    kafka_ssl_key_file: FilePath | None = None
+    kafka_request_timeout_seconds: Seconds = 30
+    kafka_session_timeout_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 45
+    kafka_rebalance_timeout_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 60
+    kafka_max_poll_interval_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 300
+    kafka_max_record_bytes: Annotated[
+        Bytes, Field(description="Largest record of the input topic, as its max.message.bytes.")
+    ] = 1_048_588
+
+    @field_validator("kafka_sasl_username", "kafka_sasl_password")
+    @classmethod
+    def _sasl_has_credentials(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is None and info.data.get("kafka_security_protocol", "").startswith("SASL"):
+            raise ValueError("needed, since KAFKA_SECURITY_PROTOCOL asks for SASL")
+        return value
+
+
+class WorkerSettings(StoreSettings, EngineSettings, KafkaSettings):
+    """Everything that ``whisper-consumer run`` needs."""
+
+    input_buckets: Annotated[
+        CommaSeparated, Field(description="Buckets whose recordings may be read, separated by commas.")
+    ]
+    results_bucket: Annotated[str, Field(validate_default=True)] = "transcripts"
+
+    max_in_flight: Annotated[int, Field(ge=1, le=1000, description="Recordings worked on at once.")] = 8
+    max_object_bytes: Bytes = 4 * 1024**3
+    max_duration_seconds: Seconds = 12 * 3600
+    max_event_bytes: Annotated[
+        Bytes, Field(description="A result larger than this goes to RESULTS_BUCKET, the event refers to it.")
+    ] = 512 * 1024
+    decode_stall_timeout_seconds: Seconds = 60
+    spool_dir: Annotated[
+        DirectoryPath | None, Field(description="Where recordings are spooled; the system's by default.")
+    ] = None
+    shutdown_grace_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 25
+
+    http_host: str = "0.0.0.0"  # noqa: S104 - probes come from outside the container
+    http_port: Annotated[int, Field(ge=0, le=65535)] = 9090
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "text"] = "json"
+
+    @field_validator("input_buckets")
+    @classmethod
+    def _artifacts_lie_apart(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        if info.data.get("artifacts_bucket") in value:
+            raise ValueError("must not name ARTIFACTS_BUCKET: recordings must lie in buckets of their own")
+        return value
+
+    @field_validator("results_bucket")
+    @classmethod
+    def _results_lie_apart(cls, value: str, info: ValidationInfo) -> str:
+        if value in info.data.get("input_buckets", ()):
+            raise ValueError("must not be one of INPUT_BUCKETS: results must lie in a bucket of their own")
+        return value
+
+
+def load(kind: type[S], **overrides: Any) -> S:
+    """Read the settings of one kind from the environment; ``overrides`` (by field name) win over it.
+
+    Raises SettingsError naming every wrong or missing variable at once; values of secrets are not shown.
+    """
+    try:
+        return kind(**overrides)
+    except ValidationError as error:
+        problems = sorted({_problem(kind, detail, overrides) for detail in error.errors()})
+    raise SettingsError("\n  ".join(["These settings are wrong or missing:", *problems]))
+
+
+def _problem(kind: type[BaseSettings], detail: ErrorDetails, overrides: dict[str, Any]) -> str:
+    """One line: the variable, its value as it was given, and what is allowed."""
+    name = str(detail["loc"][0])
+    variable, field = name.upper(), kind.model_fields[name]
+    given = overrides.get(name, _environment().get(name)) or field.get_default()
+    if detail["type"] == "missing":
+        return f"{variable} is not set: {field.description}"
+    if given is None:
+        return f"{variable} is not set: {_allowed(name, detail)}"
+    shown = "(value not shown)" if _is_secret(variable, field) else _shown(given)
+    return f"{variable}={shown}: {_allowed(name, detail)}"
+
+
+def _environment() -> dict[str, str]:
+    """The environment as pydantic-settings sees it: names in any case."""
+    return {name.lower(): value for name, value in os.environ.items()}
+
+
+def _is_secret(variable: str, field: FieldInfo) -> bool:
+    named_so = any(word in variable for word in ("KEY", "SECRET", "PASSWORD"))
+    return named_so or "SecretStr" in repr(field.annotation)
+
+
+def _shown(value: Any) -> str:
+    """The value on one line, of bounded length, without the user and password that a URL may hold."""
+    text = repr(re.sub(r"//[^/]*@", "//…@", str(value)))
+    return text if len(text) <= 100 else text[:99] + "…"
+
+
+# Where pydantic's own words are not those of somebody who writes an environment.
+_REQUIREMENTS = {
+    "bool_parsing": "must be true or false",
+    "finite_number": "must be a number",
+    "float_parsing": "must be a number",
+    "int_from_float": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a whole number",
+    "path_not_directory": "must be the path of an existing directory",
+    "path_not_file": "must be the path of an existing file",
+    "too_short": "must hold at least one value; separate several by commas",
+}
+
+
+def _allowed(name: str, detail: ErrorDetails) -> str:
+    """What the variable may be, in words, with its unit."""
+    context = detail.get("ctx", {})
+    if detail["type"] == "value_error":
+        return str(context["error"])
+    if detail["type"] == "literal_error":
+        return f"must be {context['expected']}"
+    requirement = _REQUIREMENTS.get(detail["type"]) or re.sub("^(Input|String) should", "must", detail["msg"])
+    unit = next((f", in {unit}" for unit in ("seconds", "bytes") if name.endswith(unit)), "")
+    return requirement + unit

@@ -1,0 +1,147 @@
+"""The real parts that tests run against, started once a session and only when a test asks for them.
+
+Whoever uses the fixture ``kafka``, ``s3``, ``minio``, ``artifacts_dir`` or ``corpus`` is marked accordingly,
+so ``pytest -m "not kafka"`` leaves those tests out.
+"""
+
+import asyncio
+import os
+import shutil
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from consumer.engine.artifacts.build import BuildRequest, build
+from consumer.engine.artifacts.machine import this_machine
+from consumer.engine.artifacts.progress import Silent
+from consumer.operate.kafka_jars import ensure_kafka_jars
+from consumer.operate.kafka_server import KafkaServer
+from consumer.operate.seaweed_server import SeaweedServer
+from tests.support import minio as minio_support
+from tests.support.cache import CACHE_DIR
+from tests.support.minio import MinioServer
+
+REPOSITORY = Path(__file__).parent.parent
+REQUIRE_REAL_SERVICES = os.environ.get("REQUIRE_REAL_SERVICES") == "1"
+MINIO_TOPIC = "minio.events"
+
+_MARKS = {
+    "kafka_jars": "kafka",
+    "s3": "s3",
+    "minio_binary": "minio",
+    "artifacts_dir": "model",
+    "compiled_artifacts_dir": "model",
+    "corpus": "corpus",
+}
+_missing_services = pytest.StashKey[set[str]]()
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for fixture, mark in _MARKS.items():
+            if fixture in getattr(item, "fixturenames", ()):
+                item.add_marker(mark)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)  # around all others: last but for pytest's own last line
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> Generator[None, None, None]:
+    yield
+    for reason in sorted(config.stash.get(_missing_services, None) or ()):
+        terminalreporter.write_sep("!", "NOT EVERYTHING WAS TESTED", red=True, bold=True)
+        terminalreporter.write_line(reason, red=True, bold=True)
+
+
+@pytest.fixture(scope="session")
+def sample() -> Path:
+    """The sample recording: 11 s of clear English speech."""
+    return REPOSITORY / "consumer" / "operate" / "sample" / "jfk.wav"
+
+
+@pytest.fixture(scope="session")
+def artifacts_dir() -> Path:
+    """A directory with the artifacts of tiny.en and base, libraries out of a wheel; built once, then cached."""
+    directory = CACHE_DIR / "artifacts"
+    for size in ("tiny.en", "base"):
+        build(BuildRequest(size, prebuilt=True), directory, CACHE_DIR, Silent())
+    return directory
+
+
+@pytest.fixture(scope="session")
+def compiled_artifacts_dir() -> Path:
+    """A directory with the artifacts of tiny.en compiled for this machine's class of CPU, whisper-cli among them."""
+    if shutil.which("c++") is None:
+        pytest.skip("no C++ compiler on this machine")
+    directory = CACHE_DIR / "compiled"
+    build(BuildRequest("tiny.en", cpu_class=this_machine().classes()[0]), directory, CACHE_DIR, Silent())
+    return directory
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """The directory of the speech corpus, which lies beside the checkout."""
+    directory = Path(os.environ.get("CORPUS_DIR", REPOSITORY.parent / "shared" / "corpus"))
+    if not directory.is_dir():
+        pytest.skip(f"no speech corpus at {directory}; CORPUS_DIR can name another place")
+    return directory
+
+
+@pytest.fixture(scope="session")
+def kafka_jars() -> list[Path]:
+    """The jars of Apache Kafka, for tests that start a cluster of their own."""
+    return ensure_kafka_jars(CACHE_DIR)
+
+
+@pytest.fixture(scope="session")
+def kafka(kafka_jars: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
+    """A real Apache Kafka of one broker. It creates no topics by itself: use ``create_topic``."""
+    server = KafkaServer(data_dir=tmp_path_factory.mktemp("kafka"), jars=kafka_jars)
+    try:
+        asyncio.run(server.start())
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServer]:
+    """A real S3 server, SeaweedFS, for tests to which events do not matter."""
+    server = SeaweedServer(data_dir=tmp_path_factory.mktemp("seaweed"), access_key="tests", secret_key="tests-secret")
+    try:
+        asyncio.run(server.start())
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def minio_binary(request: pytest.FixtureRequest) -> Path:
+    """The MinIO program, for tests that start a server of their own. Skips, or fails, where there is none."""
+    binary = minio_support.find_binary()
+    if binary is None:
+        reason = "there is no MinIO, which some tests need; `python -m tests.support.minio` builds it (needs Go)"
+        request.config.stash.setdefault(_missing_services, set()).add(reason)
+        if REQUIRE_REAL_SERVICES:
+            pytest.fail(f"REQUIRE_REAL_SERVICES=1, but {reason}", pytrace=False)
+        pytest.skip(reason)
+    return binary
+
+
+@pytest.fixture(scope="session")
+def minio(minio_binary: Path, kafka: KafkaServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinioServer]:
+    """A real MinIO that announces the changes of buckets on ``minio.topic`` of ``kafka``, at once."""
+    asyncio.run(kafka.create_topic(MINIO_TOPIC))
+    server = MinioServer(
+        minio_binary,
+        data_dir=tmp_path_factory.mktemp("minio"),
+        kafka_bootstrap_servers=kafka.bootstrap_servers,
+        topic=MINIO_TOPIC,
+    )
+    try:
+        asyncio.run(server.start())
+        yield server
+    finally:
+        server.stop()

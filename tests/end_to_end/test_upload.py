@@ -1,0 +1,82 @@
+"""From the put into a real MinIO to the words on the output topic, all parts real, the worker a process of its own."""
+
+import hashlib
+import signal
+from pathlib import Path
+
+from types_aiobotocore_s3 import S3Client
+
+from tests.conftest import MINIO_TOPIC
+from tests.support.kafka_clients import KafkaClients
+from tests.support.minio import MinioServer
+from tests.support.s3 import new_bucket
+from tests.support.speech import SAMPLE_TEXT, words
+from tests.support.worker import completed, deploy
+
+KEY = "calls/2026 11/gespräch +1 100% «größe» 文件 & 'q'.wav"
+
+
+async def _announce(client: S3Client, bucket: str, arn: str) -> None:
+    await client.put_bucket_notification_configuration(
+        Bucket=bucket,
+        NotificationConfiguration={
+            "QueueConfigurations": [{"QueueArn": arn, "Events": ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]}]
+        },
+    )
+
+
+async def test_an_uploaded_recording_becomes_a_transcript(
+    clients: KafkaClients,
+    minio: MinioServer,
+    minio_client: S3Client,
+    artifacts_dir: Path,
+    sample: Path,
+    tmp_path: Path,
+) -> None:
+    bucket = await new_bucket(minio_client)
+    await _announce(minio_client, bucket, minio.notification_arn)
+    already = await clients.size(MINIO_TOPIC)
+    body = sample.read_bytes()
+    put = await minio_client.put_object(Bucket=bucket, Key=KEY, Body=body, ContentType="audio/wav")
+    await minio_client.put_object(Bucket=bucket, Key="gone.wav", Body=b"x")
+    await minio_client.delete_object(Bucket=bucket, Key="gone.wav")
+    deployment = await deploy(clients, minio, artifacts_dir, tmp_path, buckets=(bucket,), input_topic=MINIO_TOPIC)
+    async with deployment.worker() as worker:
+        [message] = await clients.read(deployment.output_topic, 1, 60)
+        event = completed(message)
+        transcript = event.data.transcript
+        assert transcript is not None
+        assert words(transcript.text) == words(SAMPLE_TEXT)
+        assert transcript.language == "en"
+        assert not transcript.no_speech
+        assert transcript.duration_seconds == 11.0
+        assert event.subject == KEY
+        assert transcript.source.bucket == bucket
+        assert transcript.source.key == KEY
+        assert transcript.source.etag == put["ETag"].strip('"')
+        assert transcript.source.sha256 == hashlib.sha256(body).hexdigest()
+        assert transcript.source.size_bytes == len(body)
+        assert transcript.source.topic == MINIO_TOPIC
+        assert transcript.audio.codec == "pcm_s16le"
+        assert transcript.audio.damage == ()
+        heard = [word for segment in transcript.segments for word in segment.words]
+        assert words(" ".join(word.text for word in heard)) == words(SAMPLE_TEXT)
+        assert 0 < heard[0].start_seconds < 1.5
+        assert 9 < heard[-1].end_seconds <= 11
+        assert transcript.provenance.engine == "library"
+        assert transcript.provenance.real_time_factor > 0
+        # One upload, one that was deleted before it could be fetched, one delete: three records, all finished.
+        [letter] = await deployment.dead_letters(1)
+        assert letter.header("whisper-consumer-reason") == "missing"
+        await clients.wait_committed(deployment.group_id, MINIO_TOPIC, already + 3)
+        assert await worker.metric("records_finished_total", outcome="completed") == 1
+        assert await worker.metric("records_finished_total", outcome="dead_lettered") == 1
+        assert await worker.metric("records_finished_total", outcome="skipped") >= 1
+        assert await worker.metric("audio_out_seconds_total") == 11.0
+        assert await worker.metric("fetched_bytes_total") == len(body)
+        assert (await worker.status("/livez"))[0] == 200
+        log = worker.process.log_path.read_text()
+        assert "country" not in log
+        assert any(line.get("partition") == 0 and "offset" in line for line in worker.logs())
+        worker.process.send_signal(signal.SIGTERM)
+        assert await worker.process.wait(timeout_seconds=30) == 0

@@ -1,0 +1,138 @@
+"""A real MinIO with a Kafka notification target. A test tool only (AGPL-3.0): never part of the product.
+
+No package registry carries the program, so ``python -m tests.support.minio`` builds it once with the Go
+toolchain of the machine, pinned, into the cache; that takes some minutes and is what ``scripts/test`` does.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from consumer.operate.network import LOOPBACK, answers_ok, free_ports
+from consumer.operate.process import ChildProcess
+from tests.support.cache import CACHE_DIR
+
+# The newest commit; the module proxy serves none of the releases.
+_PACKAGE = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c"
+_BINARY = CACHE_DIR / "bin" / "minio"
+_BUILD_TIMEOUT_SECONDS = 1800
+_START_TIMEOUT_SECONDS = 60
+_TARGET = "TESTS"
+
+
+def find_binary() -> Path | None:
+    """The program, if it has been built."""
+    return _BINARY if os.access(_BINARY, os.X_OK) else None
+
+
+def build() -> None:
+    """Build the program into the cache. Raises RuntimeError where that cannot be done, saying why."""
+    go = shutil.which("go")
+    if go is None:
+        raise RuntimeError("MinIO is built by Go, and there is no `go` on the PATH")
+    _BINARY.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=_BINARY.parent) as build_dir:
+        command = [go, "install", "-trimpath", "-ldflags", "-s -w", _PACKAGE]
+        environment = {**os.environ, "GOBIN": build_dir, "GOFLAGS": "-mod=mod"}
+        try:
+            subprocess.run(command, cwd=build_dir, env=environment, check=True, timeout=_BUILD_TIMEOUT_SECONDS)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+            raise RuntimeError(f"building MinIO failed: {error}") from error
+        (Path(build_dir) / "minio").replace(_BINARY)
+
+
+class MinioServer:
+    """A MinIO under ``data_dir`` that announces changes on the Kafka topic ``topic``.
+
+    A bucket announces once its notification configuration names ``notification_arn``. Without a
+    ``queue_dir`` an event is on the topic 10 ms after the put, and lost when Kafka is down; with one it
+    takes seconds and survives. MinIO does not create the topic.
+    """
+
+    access_key = "minio-tests"
+    secret_key = "minio-tests-secret"
+    notification_arn = f"arn:minio:sqs::{_TARGET}:kafka"
+
+    def __init__(
+        self,
+        binary: Path,
+        *,
+        data_dir: Path,
+        kafka_bootstrap_servers: str,
+        topic: str,
+        queue_dir: Path | None = None,
+    ) -> None:
+        self.topic = topic
+        self._binary = binary
+        self._data_dir = data_dir.resolve()
+        self._kafka_bootstrap_servers = kafka_bootstrap_servers
+        self._queue_dir = queue_dir
+        self._port = free_ports(1)[0]
+        self._process: ChildProcess | None = None
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://{LOOPBACK}:{self._port}"
+
+    async def start(self) -> None:
+        """Start it; return once it answers. Raises ProcessError."""
+        storage_dir = self._data_dir / "storage"
+        storage_dir.mkdir(parents=True, exist_ok=True)
+        self._process = ChildProcess.start(
+            "MinIO",
+            [self._binary, "server", "--quiet", "--address", f"{LOOPBACK}:{self._port}", storage_dir],
+            log_path=self._data_dir / "minio.log",
+            environment=self._environment(),
+        )
+        await self._process.wait_until_ready(
+            lambda: answers_ok(f"{self.endpoint}/minio/health/ready"), timeout_seconds=_START_TIMEOUT_SECONDS
+        )
+
+    def stop(self, *, grace_seconds: float = 0) -> None:
+        if self._process is not None:
+            self._process.stop(grace_seconds=grace_seconds)
+            self._process = None
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _environment(self) -> dict[str, str]:
+        environment = {
+            "MINIO_ROOT_USER": self.access_key,
+            "MINIO_ROOT_PASSWORD": self.secret_key,
+            "MINIO_BROWSER": "off",
+            "MINIO_UPDATE": "off",
+            "MINIO_CALLHOME_ENABLE": "off",
+            "GOMEMLIMIT": "512MiB",
+            f"MINIO_NOTIFY_KAFKA_ENABLE_{_TARGET}": "on",
+            f"MINIO_NOTIFY_KAFKA_BROKERS_{_TARGET}": self._kafka_bootstrap_servers,
+            f"MINIO_NOTIFY_KAFKA_TOPIC_{_TARGET}": self.topic,
+        }
+        if self._queue_dir is not None:
+            self._queue_dir.mkdir(parents=True, exist_ok=True)
+            # A relative path would make the target silently not exist.
+            environment[f"MINIO_NOTIFY_KAFKA_QUEUE_DIR_{_TARGET}"] = str(self._queue_dir.resolve())
+        return environment
+
+
+if __name__ == "__main__" and find_binary() is None:
+    print("Building MinIO for the tests, once: this takes some minutes.", file=sys.stderr)
+    try:
+        build()
+    except RuntimeError as problem:
+        sys.exit(str(problem))

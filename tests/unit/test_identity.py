@@ -1,0 +1,45 @@
+"""The name of a transcript: the same for the same work, another for any other."""
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from consumer.engine.base import Options
+from consumer.identity import transcript_id
+
+_facts = st.fixed_dictionaries(
+    {
+        "bucket": st.text(min_size=1),
+        "key": st.text(min_size=1),
+        "version_id": st.none() | st.text(min_size=1),
+        "etag": st.text(min_size=1),
+        "weights_sha256": st.text("0123456789abcdef", min_size=64, max_size=64),
+        "options": st.builds(
+            Options,
+            language=st.none() | st.sampled_from(["en", "de"]),
+            task=st.sampled_from(["transcribe", "translate"]),
+            prompt=st.text(max_size=5),
+        ),
+    }
+)
+
+
+@given(_facts)
+def test_equal_facts_give_equal_names(facts: dict[str, object]) -> None:
+    assert transcript_id(**facts) == transcript_id(**facts)  # type: ignore[arg-type]
+
+
+@given(_facts, _facts)
+def test_other_facts_give_other_names(one: dict[str, object], other: dict[str, object]) -> None:
+    def named(facts: dict[str, object]) -> dict[str, object]:
+        return facts | {"etag": None} if facts["version_id"] else facts
+
+    assume(named(one) != named(other))
+    assert transcript_id(**one) != transcript_id(**other)  # type: ignore[arg-type]
+
+
+def test_a_name_never_changes() -> None:
+    """Whoever changes this value gives every transcript that exists another name."""
+    name = transcript_id(
+        "calls", "ü/1.wav", version_id=None, etag="abc", weights_sha256="0" * 64, options=Options(language="en")
+    )
+    assert name == "a1f51e747240d71e26070f535ac9c9cf2c3356eed5305397e5fb721bb49dbd4c"
