@@ -225,7 +225,10 @@ class State:
             params.temperature = parameters.temperature
             params.temperature_inc = parameters.temperature_increment
             params.greedy.best_of = 5 if parameters.samples else 1  # candidates only matter where they differ
-            params.no_context = True  # nothing of the job before
+            # Nothing of the job before, nor of this one: text carried into a second pass over a window can loop,
+            # and takes up to 46 MB more in each state. Zero would drop the prompt too.
+            params.no_context = True
+            params.n_max_text_ctx = params.n_max_text_ctx if parameters.initial_prompt else 0
             params.token_timestamps = True
             params.print_progress = False
             params.print_timestamps = False

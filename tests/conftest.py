@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,6 +44,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for fixture, mark in _MARKS.items():
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(mark)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where tests run in several processes, tell the one that prints."""
+    if (output := getattr(session.config, "workeroutput", None)) is not None:
+        output["missing_services"] = sorted(session.config.stash.get(_missing_services, None) or ())
+
+
+class _Collector:
+    """Hears from the processes of pytest-xdist; registered where there are any."""
+
+    @staticmethod
+    def pytest_testnodedown(node: Any) -> None:
+        found = getattr(node, "workeroutput", {}).get("missing_services", ())
+        node.config.stash.setdefault(_missing_services, set()).update(found)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.pluginmanager.hasplugin("dsession"):
+        config.pluginmanager.register(_Collector())
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)  # around all others: last but for pytest's own last line

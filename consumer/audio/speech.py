@@ -133,6 +133,7 @@ class WindowCutter:
         self._seen = 0  # frames looked at so far
         self._run_start: int | None = None  # of the run that is going on
         self._run_end = 0  # after its last frame of speech
+        self._run_goes_on = False  # it is the rest of a longer one, so no click however short
         self._window: tuple[int, int] | None = None  # runs collected: from the first's start to the last's end
         self._cut = 0  # end of the last window, margin included: nothing before it is used again
         self._ready: list[Window] = []
@@ -160,7 +161,7 @@ class WindowCutter:
         self._seen += 1
         if self._run_start is None:
             if probability >= ENTER_PROBABILITY:
-                self._run_start, self._run_end = frame, frame + 1
+                self._run_start, self._run_end, self._run_goes_on = frame, frame + 1, False
             elif self._window and frame - self._window[1] > LONGEST_INNER_PAUSE_FRAMES + MARGIN_FRAMES:
                 self._end_window(next_run_start=None)
             return
@@ -175,7 +176,7 @@ class WindowCutter:
     def _end_run(self) -> None:
         start, end = self._run_start, self._run_end
         self._run_start = None
-        if start is not None and end - start >= CLICK_FRAMES:
+        if start is not None and (self._run_goes_on or end - start >= CLICK_FRAMES):
             self._collect(start, end)
 
     def _collect(self, start: int, end: int) -> None:
@@ -203,6 +204,7 @@ class WindowCutter:
         self._end_window(next_run_start=cut)
         self._run_start = cut
         self._run_end = max(self._run_end, cut + 1)
+        self._run_goes_on = True
 
     def _end_window(self, next_run_start: int | None) -> None:
         """Cut the window under construction out of the samples, with its margins (rule 3)."""

@@ -252,7 +252,7 @@ async def test_a_record_that_the_client_cannot_decode_does_not_hold_up_its_parti
         await clients.wait_committed(topics.group_id, topics.input, 5, 0)
         await clients.wait_committed(topics.group_id, topics.input, 2, 1)
     assert work.started == dict.fromkeys(["elsewhere-0", "elsewhere-1", "before-0", "before-1", "next batch"], 1)
-    assert [letter.header("kafka_dlt-original-offset") for letter in letters] == ["2", "3"]
+    assert sorted(letter.header("kafka_dlt-original-offset") for letter in letters) == ["2", "3"]
     for letter in letters:
         assert letter.header("whisper-consumer-reason") == "bad_event"
         assert "UTF-8" in letter.header("whisper-consumer-unreadable")

@@ -8,7 +8,6 @@ from types_aiobotocore_s3 import S3Client
 from consumer.operate.kafka_server import KafkaServer
 from consumer.operate.seaweed_server import SeaweedServer
 from tests.support.kafka_clients import KafkaClients, kafka_clients
-from tests.support.minio import MinioServer
 from tests.support.s3 import s3_client
 
 
@@ -23,11 +22,4 @@ async def clients(kafka: KafkaServer) -> AsyncIterator[KafkaClients]:
 async def store(s3: SeaweedServer) -> AsyncIterator[S3Client]:
     """SeaweedFS, for tests to which notifications do not matter."""
     async with s3_client(s3) as client:
-        yield client
-
-
-@pytest.fixture
-async def minio_client(minio: MinioServer) -> AsyncIterator[S3Client]:
-    """MinIO, whose buckets announce themselves."""
-    async with s3_client(minio) as client:
         yield client

