@@ -6,20 +6,17 @@ so ``pytest -m "not kafka"`` leaves those tests out.
 
 import asyncio
 import os
-import shutil
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from consumer.engine.artifacts.build import BuildRequest, build
-from consumer.engine.artifacts.machine import this_machine
-from consumer.engine.artifacts.progress import Silent
 from consumer.operate.kafka_jars import ensure_kafka_jars
 from consumer.operate.kafka_server import KafkaServer
 from consumer.operate.seaweed_server import SeaweedServer
 from tests.support import minio as minio_support
+from tests.support.built import compiled_artifacts, has_compiler, prebuilt_artifacts
 from tests.support.cache import CACHE_DIR
 from tests.support.minio import MinioServer
 
@@ -85,20 +82,15 @@ def sample() -> Path:
 @pytest.fixture(scope="session")
 def artifacts_dir() -> Path:
     """A directory with the artifacts of tiny.en and base, libraries out of a wheel; built once, then cached."""
-    directory = CACHE_DIR / "artifacts"
-    for size in ("tiny.en", "base"):
-        build(BuildRequest(size, prebuilt=True), directory, CACHE_DIR, Silent())
-    return directory
+    return prebuilt_artifacts()
 
 
 @pytest.fixture(scope="session")
 def compiled_artifacts_dir() -> Path:
     """A directory with the artifacts of tiny.en compiled for this machine's class of CPU, whisper-cli among them."""
-    if shutil.which("c++") is None:
+    if not has_compiler():
         pytest.skip("no C++ compiler on this machine")
-    directory = CACHE_DIR / "compiled"
-    build(BuildRequest("tiny.en", cpu_class=this_machine().classes()[0]), directory, CACHE_DIR, Silent())
-    return directory
+    return compiled_artifacts("tiny.en")
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,9 @@ from typing import Any
 import psutil
 
 from consumer.settings import ModelSize
+from tests.support.built import compiled_artifacts
 from tests.support.speech import Recording, corpus_set, word_error_rate
-from tests.support.stack import CORPUS_DIR, Stack, compiled_artifacts, running_stack
+from tests.support.stack import CORPUS_DIR, Stack, running_stack
 from tests.support.worker import WorkerProcess, deploy
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import psutil
 
+from tests.support.built import compiled_artifacts
 from tests.support.speech import corpus_set, word_error_rate, write_long_recording
-from tests.support.stack import CORPUS_DIR, compiled_artifacts, running_stack
+from tests.support.stack import CORPUS_DIR, running_stack
 from tests.support.worker import deploy
 
 SECONDS = 2 * 3600

@@ -9,13 +9,9 @@ from pathlib import Path
 
 from types_aiobotocore_s3 import S3Client
 
-from consumer.engine.artifacts.build import BuildRequest, build
-from consumer.engine.artifacts.machine import native_class
-from consumer.engine.artifacts.progress import Plain
 from consumer.operate.kafka_jars import ensure_kafka_jars
 from consumer.operate.kafka_server import KafkaServer
 from consumer.operate.seaweed_server import SeaweedServer
-from consumer.settings import ModelSize
 from tests.support.cache import CACHE_DIR
 from tests.support.kafka_clients import KafkaClients, kafka_clients
 from tests.support.s3 import s3_client
@@ -44,10 +40,3 @@ async def running_stack() -> AsyncIterator[Stack]:
         await stack.enter_async_context(store)
         clients = await stack.enter_async_context(kafka_clients(kafka.bootstrap_servers))
         yield Stack(clients, store, await stack.enter_async_context(s3_client(store)), directory)
-
-
-def compiled_artifacts(size: ModelSize) -> Path:
-    """The directory under which the artifacts of a size lie, compiled for this machine's class of CPU."""
-    directory = CACHE_DIR / "compiled"
-    build(BuildRequest(size, cpu_class=native_class()), directory, CACHE_DIR, Plain(print))
-    return directory
