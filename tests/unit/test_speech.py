@@ -106,7 +106,7 @@ def _recordings(draw: st.DrawFn) -> NDArray[np.float32]:
     )
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None)
 @given(_recordings(), st.integers(1, 2000))
 def test_windows_keep_the_rules_whatever_comes(probabilities: NDArray[np.float32], chunk_frames: int) -> None:
     windows = _cut(probabilities, chunk_frames)
@@ -135,7 +135,7 @@ def _certain_speech(probabilities: NDArray[np.float32]) -> list[tuple[int, int]]
     return [(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a >= CLICK_FRAMES]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=30)
 @given(_recordings(), st.integers(1, 2000), st.integers(1, 2000))
 def test_windows_do_not_depend_on_how_the_stream_was_chunked(
     probabilities: NDArray[np.float32], one: int, other: int
