@@ -3,7 +3,10 @@
 
 import sys
 
-from consumer.cli import main
+try:
+    from consumer.cli import main
+except ModuleNotFoundError as error:
+    sys.exit(f"{error}: run this with .venv/bin/python, which scripts/bootstrap makes")
 
 if __name__ == "__main__":
     sys.argv[1:1] = ["artifacts", "build"]

@@ -11,12 +11,15 @@ WHISPER_ARTIFACTS_DIR. Exits 0 when the directory is there and whole, 1 with the
 import asyncio
 import sys
 
-from consumer.engine.artifacts.errors import ArtifactError
-from consumer.engine.artifacts.manifest import read_manifest
-from consumer.engine.artifacts.models import SIZES
-from consumer.engine.artifacts.progress import Plain
-from consumer.engine.artifacts.pull import pull
-from consumer.settings import EngineSettings, SettingsError, StoreSettings, load
+try:
+    from consumer.engine.artifacts.errors import ArtifactError
+    from consumer.engine.artifacts.manifest import read_manifest
+    from consumer.engine.artifacts.models import SIZES
+    from consumer.engine.artifacts.progress import Plain
+    from consumer.engine.artifacts.pull import pull
+    from consumer.settings import EngineSettings, SettingsError, StoreSettings, load
+except ModuleNotFoundError as error:
+    sys.exit(f"{error}: run this with .venv/bin/python, which scripts/bootstrap makes")
 
 
 def main(arguments: list[str]) -> int:
