@@ -25,7 +25,6 @@ from consumer.delivery.retry import Outages
 from consumer.delivery.topics import TopicNames, warn_about_topics
 from consumer.delivery.worker import Limits as WorkerLimits
 from consumer.delivery.worker import Worker
-from consumer.engine.artifacts.digests import digest_file
 from consumer.engine.artifacts.errors import ArtifactError
 from consumer.engine.artifacts.locate import Artifacts, artifacts_in
 from consumer.engine.artifacts.pull import pull
@@ -214,7 +213,8 @@ async def _load_engine(settings: EngineSettings, artifacts: Artifacts, metrics: 
         engine_version=manifest.engine.version if manifest else "unknown",
         model_size=settings.whisper_model_size,
         model_file=artifacts.model.name,
-        model_sha256=await asyncio.to_thread(digest_file, artifacts.model),
+        # Verified when it was fetched; without a manifest both digests are of the file itself.
+        model_sha256=manifest.files[artifacts.model.name].sha256 if manifest else artifacts.weights_sha256,
         weights_sha256=artifacts.weights_sha256,
         cpu_class=artifacts.cpu_class,
         is_multilingual=not settings.whisper_model_size.endswith(".en"),
