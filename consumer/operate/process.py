@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 from typing import Self
 
 from consumer import die_with_parent
@@ -22,6 +23,31 @@ _POLL_SECONDS = 0.05
 
 class ProcessError(Exception):
     """A child process did not start, did not become ready, or ended when it should not have."""
+
+
+class Service:
+    """What ``async with`` starts and stops; a start that fails leaves nothing running."""
+
+    async def start(self) -> None:
+        """Return once it answers. Raises ProcessError."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """End it; twice does no harm."""
+        raise NotImplementedError
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
 
 
 class ChildProcess:

@@ -6,16 +6,14 @@ It answers S3 requests, conditional ones and versions included, but sends no eve
 import json
 import sysconfig
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from consumer.operate.network import LOOPBACK, answers_ok, free_ports
-from consumer.operate.process import ChildProcess
+from consumer.operate.process import ChildProcess, Service
 
 _START_TIMEOUT_SECONDS = 60
 
 
-class SeaweedServer:
+class SeaweedServer(Service):
     """A SeaweedFS server under ``data_dir`` with one user who may do everything."""
 
     def __init__(self, *, data_dir: Path, access_key: str, secret_key: str) -> None:
@@ -49,19 +47,6 @@ class SeaweedServer:
         if self._process is not None:
             self._process.stop(grace_seconds=0)
             self._process = None
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _config(self) -> dict[str, object]:
         credentials = [{"accessKey": self.access_key, "secretKey": self.secret_key}]

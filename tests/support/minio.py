@@ -10,11 +10,9 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from consumer.operate.network import LOOPBACK, answers_ok, free_ports
-from consumer.operate.process import ChildProcess
+from consumer.operate.process import ChildProcess, Service
 from tests.support.cache import CACHE_DIR
 
 # The newest commit; the module proxy serves none of the releases.
@@ -46,7 +44,7 @@ def build() -> None:
         (Path(build_dir) / "minio").replace(_BINARY)
 
 
-class MinioServer:
+class MinioServer(Service):
     """A MinIO under ``data_dir`` that announces changes on the Kafka topic ``topic``.
 
     A bucket announces once its notification configuration names ``notification_arn``. Without a
@@ -97,19 +95,6 @@ class MinioServer:
         if self._process is not None:
             self._process.stop(grace_seconds=grace_seconds)
             self._process = None
-
-    async def __aenter__(self) -> Self:
-        try:
-            await self.start()
-        except BaseException:
-            self.stop()
-            raise
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.stop()
 
     def _environment(self) -> dict[str, str]:
         environment = {
