@@ -8,6 +8,7 @@ Cffi objects are untyped; they stay inside this package. Times are seconds every
 """
 
 from binding.context import AbortFlag, Context, Parameters, State
+from binding.cpu import machine_features
 from binding.errors import (
     Aborted,
     InferenceError,
@@ -41,4 +42,5 @@ __all__ = [
     "VadContext",
     "WhisperLibraryError",
     "Word",
+    "machine_features",
 ]

@@ -4,12 +4,14 @@ from pathlib import Path
 
 
 def machine_features(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """The flags that the kernel reports for the first CPU (``avx2``, ``amx_int8``, ...), x86-64 Linux.
+    """The flags that the kernel reports for every CPU alike (``avx2``, ``amx_int8``, ...), x86-64 Linux.
 
-    Empty where there is no such file or no line of flags.
+    Empty where there is no such file or it lists none.
     """
     try:
-        lines = cpuinfo.read_text().splitlines()
+        lines = cpuinfo.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
         return frozenset()
-    return next((frozenset(line.split(":", 1)[1].split()) for line in lines if line.startswith("flags")), frozenset())
+    fields = [line.partition(":") for line in lines]
+    processors = [frozenset(value.split()) for key, _, value in fields if key.strip() == "flags"]
+    return frozenset.intersection(*processors) if processors else frozenset()

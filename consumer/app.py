@@ -7,15 +7,12 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import replace
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 
 from prometheus_client import CollectorRegistry
 
-from binding import Library
 from consumer import __version__
-from consumer.audio.decoder import Decoder
 from consumer.delivery.connection import client_options
 from consumer.delivery.deadletters import HEADER_BYTES
 from consumer.delivery.handling import RecordHandler, Rules
@@ -25,23 +22,18 @@ from consumer.delivery.retry import Outages
 from consumer.delivery.topics import TopicNames, warn_about_topics
 from consumer.delivery.worker import Limits as WorkerLimits
 from consumer.delivery.worker import Worker
-from consumer.engine.artifacts.errors import ArtifactError
-from consumer.engine.artifacts.locate import Artifacts, artifacts_in
+from consumer.engine.artifacts.locate import artifacts_in
 from consumer.engine.artifacts.pull import pull
-from consumer.engine.base import Engine, EngineFacts, Options
-from consumer.engine.cpus import usable_cpus
-from consumer.engine.library import WhisperLibraryAdapter
-from consumer.engine.whisper_cli import WhisperCliEngine
 from consumer.health import WorkerHealth
 from consumer.observe import logs
 from consumer.observe.http import HttpServer
 from consumer.observe.metrics import Metrics
 from consumer.pipeline import Limits, Pipeline
-from consumer.settings import EngineSettings, WorkerSettings
+from consumer.settings import WorkerSettings
 from consumer.store.objects import ObjectStore
 from consumer.store.results import ResultStore
 from consumer.store.s3 import open_client
-from consumer.transcriber import Transcriber
+from consumer.transcribing import default_options, transcribing
 
 logger = logging.getLogger(__name__)
 
@@ -126,17 +118,7 @@ async def _start(settings: WorkerSettings, metrics: Metrics, health: WorkerHealt
             stall_timeout_seconds=settings.decode_stall_timeout_seconds,
         )
     )
-    client = await stack.enter_async_context(
-        open_client(
-            endpoint=settings.minio_endpoint,
-            access_key=settings.minio_access_key.get_secret_value(),
-            secret_key=settings.minio_secret_key.get_secret_value(),
-            region=settings.minio_region,
-            ca_file=settings.minio_ca_file,
-            connect_timeout_seconds=settings.minio_connect_timeout_seconds,
-            read_timeout_seconds=settings.minio_read_timeout_seconds,
-        )
-    )
+    client = await stack.enter_async_context(open_client(settings))
     pipeline = Pipeline(
         ObjectStore(client),
         ResultStore(client, settings.results_bucket),
@@ -183,84 +165,6 @@ async def _start(settings: WorkerSettings, metrics: Metrics, health: WorkerHealt
         outages,
         metrics,
         WorkerLimits(settings.max_in_flight, settings.shutdown_grace_seconds),
-    )
-
-
-@asynccontextmanager
-async def transcribing(
-    settings: EngineSettings,
-    artifacts: Artifacts,
-    metrics: Metrics,
-    *,
-    max_duration_seconds: float,
-    stall_timeout_seconds: float,
-) -> AsyncIterator[Transcriber]:
-    """Decoder and engine, ready for work: what the worker and ``transcribe`` have in common."""
-    decoder = Decoder(max_duration_seconds=max_duration_seconds, stall_timeout_seconds=stall_timeout_seconds)
-    async with AsyncExitStack() as stack:
-        await decoder.start()
-        stack.push_async_callback(decoder.close)
-        engine = await _load_engine(settings, artifacts, metrics)
-        stack.push_async_callback(engine.close)
-        yield Transcriber(decoder, engine, metrics)
-
-
-async def _load_engine(settings: EngineSettings, artifacts: Artifacts, metrics: Metrics) -> Engine:
-    n_states = settings.whisper_states or usable_cpus()
-    manifest = artifacts.manifest
-    facts = EngineFacts(
-        engine="library" if settings.use_whisper_library else "cli",
-        engine_version=manifest.engine.version if manifest else "unknown",
-        model_size=settings.whisper_model_size,
-        model_file=artifacts.model.name,
-        # Verified when it was fetched; without a manifest both digests are of the file itself.
-        model_sha256=manifest.files[artifacts.model.name].sha256 if manifest else artifacts.weights_sha256,
-        weights_sha256=artifacts.weights_sha256,
-        cpu_class=artifacts.cpu_class,
-        is_multilingual=not settings.whisper_model_size.endswith(".en"),
-    )
-    metrics.model_info.info(
-        {
-            "size": facts.model_size,
-            "precision": artifacts.precision,
-            "cpu_class": facts.cpu_class,
-            "engine_version": facts.engine_version,
-        }
-    )
-    if settings.use_whisper_library:
-        library = await asyncio.to_thread(
-            Library.load, artifacts.directory, manifest.needs.cpu_features if manifest else ()
-        )
-        facts = replace(facts, engine_version=library.version)
-        engine: Engine = await WhisperLibraryAdapter.load(
-            library, artifacts.model, artifacts.vad_model, facts, n_states=n_states, metrics=metrics
-        )
-    else:
-        if artifacts.whisper_cli is None:
-            raise ArtifactError(
-                f"USE_WHISPER_LIBRARY=false needs whisper-cli, which {artifacts.directory} has not (ready-made "
-                "libraries come without it): build the artifacts without --prebuilt"
-            )
-        engine = WhisperCliEngine(
-            artifacts.whisper_cli,
-            artifacts.model,
-            facts,
-            n_processes=n_states,
-            metrics=metrics,
-        )
-    logger.info(
-        "model loaded",
-        extra={"model": facts.model_file, "engine": facts.engine, "cpu_class": facts.cpu_class, "states": n_states},
-    )
-    return engine
-
-
-def default_options(settings: EngineSettings) -> Options:
-    """What recordings get that ask for nothing."""
-    return Options(
-        language=None if settings.whisper_language == "auto" else settings.whisper_language,
-        task=settings.whisper_task,
-        prompt=settings.whisper_prompt,
     )
 
 

@@ -11,7 +11,6 @@ from prometheus_client import CollectorRegistry
 from rich.console import Console
 from rich.text import Text
 
-from consumer.app import default_options, transcribing
 from consumer.engine.artifacts.errors import ArtifactError
 from consumer.engine.artifacts.locate import Artifacts, locate
 from consumer.engine.base import Options
@@ -21,6 +20,7 @@ from consumer.operate.console import ConsoleProgress
 from consumer.settings import EngineSettings
 from consumer.store.subtitles import to_srt, to_text, to_vtt
 from consumer.transcriber import Heard, Transcriber
+from consumer.transcribing import default_options, transcribing
 
 NO_LIMIT_SECONDS = 10**9
 STALL_TIMEOUT_SECONDS = 60

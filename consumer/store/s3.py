@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aioboto3
@@ -11,6 +10,7 @@ from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
 from consumer.errors import Unavailable
+from consumer.settings import StoreSettings
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -31,24 +31,19 @@ _ADVICE = {
 
 
 @asynccontextmanager
-async def open_client(
-    *,
-    endpoint: str,
-    access_key: str,
-    secret_key: str,
-    region: str,
-    ca_file: Path | None,
-    connect_timeout_seconds: float,
-    read_timeout_seconds: float,
-) -> AsyncIterator["S3Client"]:
+async def open_client(settings: StoreSettings) -> AsyncIterator["S3Client"]:
     """One client for the life of the worker; it keeps its connections open and is shared by all jobs.
 
-    ``read_timeout_seconds`` bounds each wait for bytes, not the whole download. No request is made here.
+    The read time-out bounds each wait for bytes, not the whole download. No request is made here.
     """
-    session = aioboto3.Session(aws_access_key_id=access_key, aws_secret_access_key=secret_key, region_name=region)
+    session = aioboto3.Session(
+        aws_access_key_id=settings.minio_access_key.get_secret_value(),
+        aws_secret_access_key=settings.minio_secret_key.get_secret_value(),
+        region_name=settings.minio_region,
+    )
     config = AioConfig(
-        connect_timeout=connect_timeout_seconds,
-        read_timeout=read_timeout_seconds,
+        connect_timeout=settings.minio_connect_timeout_seconds,
+        read_timeout=settings.minio_read_timeout_seconds,
         retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
         max_pool_connections=_MAX_CONNECTIONS,
         s3={"addressing_style": "path"},
@@ -56,8 +51,8 @@ async def open_client(
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
-    verify = str(ca_file) if ca_file else None
-    async with session.client("s3", endpoint_url=endpoint, verify=verify, config=config) as client:
+    verify = str(settings.minio_ca_file) if settings.minio_ca_file else None
+    async with session.client("s3", endpoint_url=settings.minio_endpoint, verify=verify, config=config) as client:
         yield client
 
 

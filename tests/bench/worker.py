@@ -12,8 +12,6 @@ import sys
 import time
 from typing import Any
 
-import psutil
-
 from consumer.settings import ModelSize
 from tests.support.built import compiled_artifacts
 from tests.support.speech import Recording, corpus_set, word_error_rate
@@ -107,7 +105,7 @@ async def _worker(stack: Stack, artifacts_dir: Any, size: str, recordings: list[
         for recording in recordings[:4]:  # a warm-up, as for the binding
             await deployment.announce("calls", recording.path.name)
         await deployment.transcripts(4)
-        rest = resident_bytes(worker)
+        rest = worker.resident_bytes()
         resident = [rest]
         watching = asyncio.create_task(_watch(worker, resident))
         started = time.perf_counter()
@@ -127,14 +125,8 @@ async def _worker(stack: Stack, artifacts_dir: Any, size: str, recordings: list[
 
 async def _watch(worker: WorkerProcess, resident: list[int]) -> None:
     while True:
-        resident.append(resident_bytes(worker))
+        resident.append(worker.resident_bytes())
         await asyncio.sleep(0.25)
-
-
-def resident_bytes(worker: WorkerProcess) -> int:
-    """Memory of the worker and its decoder processes; pages that they share count for each."""
-    family = psutil.Process(worker.process.pid)
-    return sum(process.memory_info().rss for process in (family, *family.children(recursive=True)))
 
 
 def _rate(recordings: list[Recording], texts: list[str]) -> float:

@@ -13,6 +13,7 @@ from types_aiobotocore_s3 import S3Client
 
 from consumer.errors import Reason, Rejected, Stage, Unavailable
 from consumer.operate.seaweed_server import SeaweedServer
+from consumer.settings import StoreSettings, load
 from consumer.store.objects import Fetched, ObjectStore
 from consumer.store.s3 import open_client
 from schemas import AudioUploaded
@@ -31,15 +32,15 @@ async def store_at(
     secret_key: str = "tests-secret",  # noqa: S107 - of the fixture's server
     read_timeout_seconds: float = 30,
 ) -> AsyncIterator[ObjectStore]:
-    async with open_client(
-        endpoint=endpoint,
-        access_key=access_key,
-        secret_key=secret_key,
-        region="us-east-1",
-        ca_file=None,
-        connect_timeout_seconds=2,
-        read_timeout_seconds=read_timeout_seconds,
-    ) as client:
+    settings = load(
+        StoreSettings,
+        minio_endpoint=endpoint,
+        minio_access_key=access_key,
+        minio_secret_key=secret_key,
+        minio_connect_timeout_seconds=2,
+        minio_read_timeout_seconds=read_timeout_seconds,
+    )
+    async with open_client(settings) as client:
         yield ObjectStore(client)
 
 

@@ -103,12 +103,10 @@ async def test_a_long_recording_keeps_its_partition_and_memory_stays_flat(
         rebalances = await worker.metric("rebalances_total")
         await deployment.announce(bucket, "long.wav")
         reading = asyncio.create_task(deployment.transcripts(1, timeout_seconds=400))
-        family = psutil.Process(worker.process.pid)
         resident_bytes = []
         while not reading.done():
             if await worker.metric("audio_in_seconds_total") > 60:  # the first windows have made all buffers
-                processes = [family, *family.children(recursive=True)]
-                resident_bytes.append(sum(process.memory_info().rss for process in processes))
+                resident_bytes.append(worker.resident_bytes())
             await asyncio.wait({reading}, timeout=0.5)
         transcript = (await reading)["long.wav"]
         assert await worker.metric("rebalances_total") == rebalances

@@ -10,8 +10,6 @@ import sys
 import time
 from typing import Any
 
-import psutil
-
 from schemas import Transcript
 from tests.support.built import compiled_artifacts
 from tests.support.kafka_clients import Message
@@ -46,12 +44,7 @@ async def run() -> dict[str, Any]:
             KAFKA_SESSION_TIMEOUT_SECONDS="30",
         )
         async with deployment.worker() as worker:
-            family = psutil.Process(worker.process.pid)
-
-            def resident_bytes() -> int:
-                return sum(process.memory_info().rss for process in (family, *family.children(recursive=True)))
-
-            at_rest = resident_bytes()
+            at_rest = worker.resident_bytes()
             rebalances = await worker.metric("rebalances_total")
             started = time.monotonic()
             await deployment.announce("calls", "long.wav")
@@ -59,7 +52,7 @@ async def run() -> dict[str, Any]:
             curve: list[tuple[float, int]] = []
             while not reading.done():
                 seconds = await worker.metric("audio_in_seconds_total")
-                curve.append((seconds, resident_bytes()))
+                curve.append((seconds, worker.resident_bytes()))
                 print(
                     f"\r{seconds / 60:6.1f} of {SECONDS / 60:.0f} min, {curve[-1][1] / 1e6:.0f} MB",
                     end="",

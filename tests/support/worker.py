@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
 from consumer.operate.network import LOOPBACK, answers_ok, free_ports
@@ -42,6 +43,11 @@ class WorkerProcess:
         """Status and JSON body of a probe."""
         async with aiohttp.ClientSession() as session, session.get(f"http://{LOOPBACK}:{self._port}{path}") as answer:
             return answer.status, await answer.json(content_type=None)
+
+    def resident_bytes(self) -> int:
+        """Memory of the worker and its decoder processes; pages that they share count for each."""
+        family = psutil.Process(self.process.pid)
+        return sum(process.memory_info().rss for process in (family, *family.children(recursive=True)))
 
     def logs(self) -> list[dict[str, Any]]:
         """All log lines so far."""

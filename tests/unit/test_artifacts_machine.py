@@ -12,7 +12,6 @@ from consumer.engine.artifacts.machine import (
     CPU_CLASSES,
     Machine,
     cpu_class,
-    cpu_features,
     parse_version,
     show_version,
     this_machine,
@@ -21,23 +20,6 @@ from consumer.engine.artifacts.manifest import Needs
 from consumer.engine.artifacts.models import LIBRARIES, MANIFEST, SIZES, WHISPER_CLI, directory_name, model_file
 from consumer.engine.artifacts.verify import unmet
 from tests.support.artifacts import XEON, make_artifacts
-
-CPUINFO = """\
-processor\t: 0
-flags\t\t: fpu avx avx2 amx_tile
-bugs\t\t: spectre_v1
-
-processor\t: 1
-flags\t\t: fpu avx avx2
-"""
-
-
-def test_only_what_every_processor_has_counts() -> None:
-    assert cpu_features(CPUINFO) == {"fpu", "avx", "avx2"}
-
-
-def test_a_machine_without_flags_has_no_features() -> None:
-    assert cpu_features("processor: 0\nFeatures: fp asimd\n") == frozenset()
 
 
 def test_every_class_needs_more_than_the_next() -> None:

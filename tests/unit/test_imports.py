@@ -17,6 +17,7 @@ LEVELS = (
     {"consumer.audio", "consumer.store", "consumer.events"},
     {"consumer.engine"},
     {"consumer.identity", "consumer.transcriber"},
+    {"consumer.transcribing"},
     {"consumer.pipeline", "consumer.delivery", "consumer.health"},
     {"consumer.app"},
     {"consumer.operate"},
@@ -36,6 +37,7 @@ AUDIO_WING = (
     "consumer.pipeline",
     "consumer.store",
     "consumer.transcriber",
+    "consumer.transcribing",
 )
 KAFKA_WING = ("consumer.delivery", "consumer.events")
 
@@ -50,7 +52,8 @@ KNOW_ENVIRONMENT = ("consumer.settings", "consumer.operate")
 
 ENVIRONMENT = {"os.environ", "os.environb", "os.getenv", "os.getenvb", "os.putenv", "os.unsetenv"}
 
-BUILT_IN_APP_ALONE = {
+BUILDERS = ("consumer.app", "consumer.transcribing")
+BUILT_THERE_ALONE = {
     "Decoder",
     "HttpServer",
     "ObjectStore",
@@ -126,8 +129,11 @@ def faults(module: str, source: str) -> list[str]:
         read = {"load"} & {name.rpartition(".")[2] for name in imported(tree) if within(name, "consumer.settings")}
         read |= {name for name in called(tree) if name.endswith("Settings")}
         found += [f"{name}: parts are given settings, they do not read them" for name in sorted(read)]
-    if module != "consumer.app":
-        found += [f"{name}: built in app.py alone" for name in sorted(BUILT_IN_APP_ALONE & set(called(tree)))]
+    if module not in BUILDERS:
+        found += [
+            f"{name}: built in app.py and transcribing.py alone"
+            for name in sorted(BUILT_THERE_ALONE & set(called(tree)))
+        ]
     return found
 
 

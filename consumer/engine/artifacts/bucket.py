@@ -5,9 +5,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import aioboto3
 import aiohttp
-from aiobotocore.config import AioConfig
 from botocore.exceptions import BotoCoreError, ClientError
 
 from consumer.engine.artifacts.errors import ArtifactError
@@ -15,6 +13,7 @@ from consumer.engine.artifacts.machine import CPU_CLASSES
 from consumer.engine.artifacts.manifest import Manifest, parse_manifest
 from consumer.engine.artifacts.models import MANIFEST, directory_name
 from consumer.settings import ModelSize, StoreSettings
+from consumer.store.s3 import open_client
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -125,19 +124,5 @@ class Bucket:
 @asynccontextmanager
 async def open_bucket(name: str, store: StoreSettings) -> AsyncIterator[Bucket]:
     """Connect to a bucket of artifacts."""
-    config = AioConfig(
-        connect_timeout=store.minio_connect_timeout_seconds,
-        read_timeout=store.minio_read_timeout_seconds,
-        retries={"max_attempts": 3, "mode": "standard"},
-        s3={"addressing_style": "path"},
-    )
-    async with aioboto3.Session().client(
-        "s3",
-        endpoint_url=store.minio_endpoint,
-        aws_access_key_id=store.minio_access_key.get_secret_value(),
-        aws_secret_access_key=store.minio_secret_key.get_secret_value(),
-        region_name=store.minio_region,
-        verify=str(store.minio_ca_file) if store.minio_ca_file else None,
-        config=config,
-    ) as client:
+    async with open_client(store) as client:
         yield Bucket(client, name, store.minio_endpoint)

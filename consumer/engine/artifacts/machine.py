@@ -8,8 +8,8 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
+from binding import machine_features
 from consumer.engine.artifacts.errors import ArtifactError
 
 Version = tuple[int, ...]
@@ -74,16 +74,9 @@ def this_machine() -> Machine:
     """The machine that this process runs on."""
     return Machine(
         architecture=os.uname().machine,
-        cpu_features=cpu_features(Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")),
+        cpu_features=machine_features(),
         glibc=_glibc(),
     )
-
-
-def cpu_features(cpuinfo: str) -> frozenset[str]:
-    """The features that every processor of a /proc/cpuinfo has; empty where it lists none."""
-    lines = [line.partition(":") for line in cpuinfo.splitlines()]
-    processors = [frozenset(value.split()) for key, _, value in lines if key.strip() == "flags"]
-    return frozenset.intersection(*processors) if processors else frozenset()
 
 
 def cpu_class(name: str) -> CpuClass:

@@ -5,8 +5,7 @@ that no object meets. Rights are looked up before either is noticed, so the answ
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -31,7 +30,7 @@ _CREDENTIALS = {
 async def check_store(settings: StoreSettings) -> list[Check]:
     """Whether the endpoint answers and knows the credentials."""
     name = "object store"
-    async with _open(settings) as client:
+    async with open_client(settings) as client:
         try:
             await client.list_buckets()
         except ClientError as error:  # that this worker may not list all buckets is as it should be
@@ -44,7 +43,7 @@ async def check_store(settings: StoreSettings) -> list[Check]:
 
 async def check_buckets(settings: WorkerSettings) -> list[Check]:
     """Whether recordings can be read from each input bucket, and results written."""
-    async with _open(settings) as client:
+    async with open_client(settings) as client:
         reading = [_check_readable(client, bucket) for bucket in settings.input_buckets]
         return await asyncio.gather(*reading, _check_writable(client, settings.results_bucket))
 
@@ -84,17 +83,3 @@ def _judge(name: str, answer: str, good: str, advice: str) -> Check:
     if answer in ("AccessDenied", "403"):
         return Check(name, False, "access denied", advice)
     return Check(name, False, answer, _CREDENTIALS.get(answer, "see the check of the object store"))
-
-
-@asynccontextmanager
-async def _open(settings: StoreSettings) -> "AsyncIterator[S3Client]":
-    async with open_client(
-        endpoint=settings.minio_endpoint,
-        access_key=settings.minio_access_key.get_secret_value(),
-        secret_key=settings.minio_secret_key.get_secret_value(),
-        region=settings.minio_region,
-        ca_file=settings.minio_ca_file,
-        connect_timeout_seconds=settings.minio_connect_timeout_seconds,
-        read_timeout_seconds=settings.minio_read_timeout_seconds,
-    ) as client:
-        yield client
