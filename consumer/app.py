@@ -7,33 +7,42 @@ import asyncio
 import logging
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 
 from prometheus_client import CollectorRegistry
 
 from consumer import __version__
+from consumer.delivery.breaker import Breaker
 from consumer.delivery.connection import client_options
 from consumer.delivery.deadletters import HEADER_BYTES
+from consumer.delivery.effectively_once import EffectivelyOnce
+from consumer.delivery.exactly_once import ExactlyOnce
 from consumer.delivery.handling import RecordHandler, Rules
-from consumer.delivery.membership import MembershipOptions
+from consumer.delivery.membership import Membership, MembershipOptions
+from consumer.delivery.partitions import Partitions, TopicPartition
 from consumer.delivery.publisher import Publisher
-from consumer.delivery.retry import Outages
 from consumer.delivery.topics import TopicNames, warn_about_topics
 from consumer.delivery.worker import Limits as WorkerLimits
-from consumer.delivery.worker import Worker
+from consumer.delivery.worker import Settlement, Worker
 from consumer.engine.artifacts.locate import artifacts_in
 from consumer.engine.artifacts.pull import pull
+from consumer.engine.cpus import usable_cpus
 from consumer.health import WorkerHealth
+from consumer.memory import affordable_in_flight, memory_limit_bytes, resident_bytes
 from consumer.observe import logs
 from consumer.observe.http import HttpServer
 from consumer.observe.metrics import Metrics
+from consumer.outages import Outages
 from consumer.pipeline import Limits, Pipeline
 from consumer.settings import WorkerSettings
+from consumer.store.checkpoints import CheckpointStore
 from consumer.store.objects import ObjectStore
 from consumer.store.results import ResultStore
 from consumer.store.s3 import open_client
 from consumer.transcribing import default_options, transcribing
+from consumer.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -47,13 +56,14 @@ async def run_worker(settings: WorkerSettings) -> None:
     logs.configure(settings.log_level, settings.log_format)
     logger.info("whisper-consumer %s starts", __version__)
     metrics = Metrics(CollectorRegistry())
-    health = WorkerHealth(metrics)
+    outages = Outages(metrics)
+    health = WorkerHealth(metrics, outages)
     async with AsyncExitStack() as stack:
         http = HttpServer(settings.http_host, settings.http_port, metrics.registry, health)
         await http.start()
         stack.push_async_callback(http.close)
         stack.callback(asyncio.create_task(health.tick()).cancel)
-        starting = asyncio.create_task(_start(settings, metrics, health, stack))
+        starting = asyncio.create_task(_start(settings, metrics, outages, health, stack))
         with _signals(starting.cancel):
             try:
                 worker = await starting
@@ -95,7 +105,9 @@ def _signals(first: Callable[[], object]) -> Iterator[None]:
             loop.remove_signal_handler(number)
 
 
-async def _start(settings: WorkerSettings, metrics: Metrics, health: WorkerHealth, stack: AsyncExitStack) -> Worker:
+async def _start(
+    settings: WorkerSettings, metrics: Metrics, outages: Outages, health: WorkerHealth, stack: AsyncExitStack
+) -> Worker:
     health.enter("fetching artifacts")
     directory = await pull(
         settings.whisper_model_size,
@@ -116,32 +128,29 @@ async def _start(settings: WorkerSettings, metrics: Metrics, health: WorkerHealt
             metrics,
             max_duration_seconds=settings.max_duration_seconds,
             stall_timeout_seconds=settings.decode_stall_timeout_seconds,
+            checkpoint_audio_seconds=settings.checkpoint_audio_seconds,
         )
     )
     client = await stack.enter_async_context(open_client(settings))
+    results = ResultStore(client, settings.results_bucket)
+    # Beside everything else: a store that is away must not keep the worker from joining.
+    stack.callback(asyncio.create_task(outages.until_available(results.ensure_bucket)).cancel)
     pipeline = Pipeline(
         ObjectStore(client),
-        ResultStore(client, settings.results_bucket),
+        results,
+        CheckpointStore(client, settings.results_bucket),
         transcriber,
+        outages,
         metrics,
         defaults=default_options(settings),
-        limits=Limits(settings.max_object_bytes, settings.max_event_bytes, settings.spool_dir),
+        limits=Limits(
+            max_object_bytes=settings.max_object_bytes,
+            max_event_bytes=settings.max_event_bytes,
+            max_in_flight_bytes=settings.max_in_flight_bytes,
+            object_retry_seconds=settings.object_retry_seconds,
+            spool_dir=settings.spool_dir,
+        ),
     )
-    outages = Outages(metrics)
-    publisher = Publisher(
-        client_options(settings),
-        settings.kafka_max_record_bytes + HEADER_BYTES,
-        settings.kafka_request_timeout_seconds,
-        metrics,
-    )
-    stack.push_async_callback(publisher.stop)
-    rules = Rules(
-        input_buckets=frozenset(settings.input_buckets),
-        output_topic=settings.kafka_output_topic,
-        dead_letter_topic=settings.kafka_dead_letter_topic,
-        group_id=settings.kafka_group_id,
-    )
-    handler = RecordHandler(pipeline, publisher, rules, outages, metrics)
     health.enter("joining the consumer group")
     await warn_about_topics(
         client_options(settings),
@@ -150,9 +159,44 @@ async def _start(settings: WorkerSettings, metrics: Metrics, health: WorkerHealt
         settings.max_event_bytes,
         settings.kafka_request_timeout_seconds,
     )
+    worker = _worker(settings, pipeline, metrics, outages, stack)
+    watchdog = Watchdog(
+        loop_tick=lambda: health.loop_tick,
+        worker_tick=lambda: worker.last_tick if worker.running else None,
+        overdue=lambda: transcriber.overdue(time.monotonic()),
+    )
+    watchdog.start()
+    stack.callback(watchdog.stop)
+    return worker
+
+
+def _worker(
+    settings: WorkerSettings, pipeline: Pipeline, metrics: Metrics, outages: Outages, stack: AsyncExitStack
+) -> Worker:
+    """The member of the consumer group, with the mode of delivery that is asked for."""
+    client = client_options(settings)
+    max_record_bytes = settings.kafka_max_record_bytes + HEADER_BYTES
+    publisher = Publisher(client, max_record_bytes, settings.kafka_request_timeout_seconds, metrics)
+    stack.push_async_callback(publisher.stop)
+
+    def settles(partitions: Partitions, membership: Membership, reopen: Callable[[TopicPartition], None]) -> Settlement:
+        if settings.delivery == "exactly_once":
+            timeout_seconds = settings.kafka_request_timeout_seconds
+            return ExactlyOnce(
+                partitions, reopen, client, settings.kafka_group_id, max_record_bytes, timeout_seconds, metrics
+            )
+        return EffectivelyOnce(partitions, membership, publisher, outages, metrics)
+
+    rules = Rules(
+        input_buckets=frozenset(settings.input_buckets),
+        output_topic=settings.kafka_output_topic,
+        dead_letter_topic=settings.kafka_dead_letter_topic,
+        group_id=settings.kafka_group_id,
+        max_attempts=settings.max_attempts,
+    )
     return Worker(
         MembershipOptions(
-            client=client_options(settings),
+            client=client,
             group_id=settings.kafka_group_id,
             topic=settings.kafka_input_topic,
             request_timeout_seconds=settings.kafka_request_timeout_seconds,
@@ -161,11 +205,26 @@ async def _start(settings: WorkerSettings, metrics: Metrics, health: WorkerHealt
             max_poll_interval_seconds=settings.kafka_max_poll_interval_seconds,
             max_record_bytes=settings.kafka_max_record_bytes,
         ),
-        handler.handle,
+        RecordHandler(pipeline, rules, outages, metrics).handle,
+        settles,
+        Breaker(settings.dead_letter_stop_share),
         outages,
         metrics,
-        WorkerLimits(settings.max_in_flight, settings.shutdown_grace_seconds),
+        WorkerLimits(_in_flight(settings), settings.shutdown_grace_seconds),
     )
+
+
+def _in_flight(settings: WorkerSettings) -> int:
+    """MAX_IN_FLIGHT, or as many recordings as memory suffices for where that is less."""
+    if not settings.use_whisper_library:
+        return settings.max_in_flight  # each process of the command line loads a model of its own
+    n_states = settings.whisper_states or usable_cpus()
+    affordable = affordable_in_flight(memory_limit_bytes(), resident_bytes(), n_states, settings.whisper_model_size)
+    if affordable < settings.max_in_flight:
+        logger.warning(
+            "memory suffices for %d recordings in flight, not for MAX_IN_FLIGHT=%d", affordable, settings.max_in_flight
+        )
+    return min(affordable, settings.max_in_flight)
 
 
 class LogProgress:

@@ -6,17 +6,22 @@ image needs no package that only building artifacts or the demo use.
 
 import asyncio
 import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
 
 from consumer import __version__
+from consumer.errors import Reason
+from consumer.operate.moments import parse_duration, parse_moment
 from consumer.settings import (
     BuildSettings,
     EngineSettings,
+    KafkaSettings,
     ModelSize,
     SettingsError,
     StoreSettings,
@@ -36,6 +41,29 @@ artifacts_app = typer.Typer(
     help="Libraries and models: build them, fill the bucket, fetch, check.", no_args_is_help=True
 )
 app.add_typer(artifacts_app, name="artifacts")
+redrive_app = typer.Typer(
+    help="Dead letters: list them, look at one, put them back where they came from.", no_args_is_help=True
+)
+app.add_typer(redrive_app, name="redrive")
+
+T = TypeVar("T")
+
+
+def _parser(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """What typer calls for an option's text: a ValueError becomes its message about the option."""
+
+    def parse_option(text: str) -> T:
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+
+    return parse_option
+
+
+def _moment(text: str) -> datetime:
+    return parse_moment(text, datetime.now(UTC))
+
 
 SizeOption = Annotated[
     ModelSize | None, typer.Option("--size", "-s", help="Model size; WHISPER_MODEL_SIZE by default.")
@@ -43,6 +71,34 @@ SizeOption = Annotated[
 DirOption = Annotated[
     Path | None, typer.Option("--dir", help="Directory of the artifacts; WHISPER_ARTIFACTS_DIR by default.")
 ]
+ReasonOption = Annotated[
+    list[Reason] | None,
+    typer.Option(
+        "--reason", metavar="REASON", help="Only letters with this reason, such as forbidden; may be repeated."
+    ),
+]
+KeyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--key", metavar="GLOB", help="Only letters about objects whose key, or bucket/key, is like this: 'calls/*'."
+    ),
+]
+PartitionOption = Annotated[
+    int | None, typer.Option("--partition", min=0, help="Only this partition of the dead-letter topic.")
+]
+TIME_HELP = "in ISO 8601 (UTC unless it names a zone), or how long ago: 30m, 2h, 7d"
+SinceOption = Annotated[
+    datetime | None,
+    typer.Option(
+        "--since", parser=_parser(_moment), metavar="TIME", help=f"Dead letters from this time on, {TIME_HELP}."
+    ),
+]
+UntilOption = Annotated[
+    datetime | None,
+    typer.Option("--until", parser=_parser(_moment), metavar="TIME", help="Dead letters from before this time."),
+]
+RateOption = Annotated[int, typer.Option("--rate", min=1, max=10_000, help="Send at most so many events a second.")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")]
 
 
 class Format(StrEnum):
@@ -220,6 +276,138 @@ def artifacts_list(directory: DirOption = None) -> None:
     list_artifacts(_engine_settings(None, directory).whisper_artifacts_dir, Console())
 
 
+@redrive_app.command("list")
+def redrive_list(
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    partition: PartitionOption = None,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", min=1, help="Show at most so many; 200 on a terminal, all in a pipe by default."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object on a line for each.")] = False,
+) -> None:
+    """Show dead letters, which of them were redriven, and how many there are for each reason.
+
+    In a pipe each is a line of fields between tabs: letter, time, reason, stage,
+    attempts, redrives before, redriven or pending, origin, objects, message.
+    """
+    from consumer.operate.redrive import list_letters  # noqa: PLC0415
+
+    work = list_letters(
+        load(KafkaSettings),
+        _filters(reason, key, since, until, partition),
+        limit=limit,
+        as_json=as_json,
+        console=Console(),
+        notes=Console(stderr=True),
+    )
+    raise typer.Exit(asyncio.run(work))
+
+
+@redrive_app.command("show")
+def redrive_show(
+    letter: Annotated[str, typer.Argument(help="Partition and offset, as 'redrive list' shows them: 3:41.")],
+) -> None:
+    """Show one dead letter in full: why it is one, where it came from, its headers and its value."""
+    from consumer.operate.redrive import Position, show_letter  # noqa: PLC0415
+
+    position = _parser(Position.parse)(letter)
+    raise typer.Exit(asyncio.run(show_letter(load(KafkaSettings), position, Console())))
+
+
+@redrive_app.command("run")
+def redrive_run(
+    reason: ReasonOption = None,
+    key: KeyOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    partition: PartitionOption = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, help="Redrive at most so many.")] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="TOPIC",
+            help="Send to this topic, wherever the letters came from; by default to KAFKA_INPUT_TOPIC, and only "
+            "those that came from there.",
+        ),
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Also those that were redriven before.")] = False,
+    rate: RateOption = 50,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Put dead letters back to the topic they came from, each once, however often this is repeated.
+
+    Without filters all that were not redriven yet go back, with their original
+    key, value and headers, and one header more that counts redrives.
+
+    What was redriven is remembered in a small compacted topic, named like that of
+    the dead letters with .redriven behind it, and created where it is missing.
+    Ctrl-C ends the run in good order; the same command goes on from there.
+    """
+    from consumer.operate.redrive import RedriveOptions, redrive_letters  # noqa: PLC0415
+
+    work = redrive_letters(
+        load(KafkaSettings),
+        _filters(reason, key, since, until, partition),
+        RedriveOptions(to, limit, rate, again, dry_run),
+        Console(),
+        Console(stderr=True),
+    )
+    raise typer.Exit(asyncio.run(work))
+
+
+@app.command()
+def reconcile(
+    bucket: Annotated[str, typer.Option("--bucket", help="Bucket of recordings, one of INPUT_BUCKETS.")],
+    prefix: Annotated[str, typer.Option("--prefix", help="Only keys that begin so.")] = "",
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            "--since", parser=_parser(_moment), metavar="TIME", help=f"Only recordings from this time on, {TIME_HELP}."
+        ),
+    ] = None,
+    min_age: Annotated[
+        timedelta,
+        typer.Option(
+            "--min-age",
+            parser=_parser(parse_duration),
+            metavar="DURATION",
+            help="Leave younger recordings alone: they may still be on their way.",
+        ),
+    ] = "24h",  # type: ignore[assignment]  # typer parses the default as it does what is typed
+    stale_model: Annotated[
+        bool,
+        typer.Option(
+            "--stale-model",
+            help="Also recordings that have results of other models only; needs the present one in "
+            "WHISPER_ARTIFACTS_DIR.",
+        ),
+    ] = False,
+    rate: RateOption = 50,
+    dry_run: DryRunOption = False,
+) -> None:
+    """Announce recordings whose notification was lost: those with neither a result nor a dead letter.
+
+    Needs INPUT_BUCKETS, RESULTS_BUCKET and the settings of Kafka and the store.
+    Safe beside live workers and safe to repeat: the same recording gives the
+    same transcript, which is made and stored once.
+    """
+    from consumer.operate.reconcile import ReconcileOptions, reconcile_bucket  # noqa: PLC0415
+
+    settings = load(WorkerSettings)
+    if bucket not in settings.input_buckets:
+        raise typer.BadParameter(
+            f"{bucket!r} is not one of INPUT_BUCKETS ({', '.join(settings.input_buckets)}), so no worker would take it",
+            param_hint="--bucket",
+        )
+    options = ReconcileOptions(bucket, prefix, since, min_age, stale_model, dry_run, rate)
+    raise typer.Exit(asyncio.run(reconcile_bucket(settings, options, Console(), Console(stderr=True))))
+
+
 @app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -255,6 +443,18 @@ def _engine_settings(size: ModelSize | None, directory: Path | None, **overrides
     if directory is not None:
         overrides["whisper_artifacts_dir"] = directory
     return load(EngineSettings, **overrides)
+
+
+def _filters(
+    reasons: list[Reason] | None,
+    key: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    partition: int | None,
+) -> Any:
+    from consumer.operate.redrive import Filters  # noqa: PLC0415
+
+    return Filters(frozenset(reasons or ()), key, partition, since, until)
 
 
 def _directories(settings: EngineSettings) -> list[Path]:

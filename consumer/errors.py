@@ -2,6 +2,7 @@
 
 Exception
 ├── Rejected      this input can never succeed: dead-letter it, with its reason
+├── ObjectFault   this one object cannot be had although its bucket answers: try for a while, then reject it
 └── Unavailable   something outside is down: wait and try again, never dead-letter
 
 Whatever else escapes from a job is a defect of the worker: it is dead-lettered as ``internal``.
@@ -27,6 +28,8 @@ class Reason(StrEnum):
     BAD_EVENT = "bad_event"  # not JSON, not a known dialect, fields missing or of a wrong type
     BUCKET_NOT_ALLOWED = "bucket_not_allowed"  # names a bucket outside INPUT_BUCKETS
     MISSING = "missing"  # no such object, or no such version of it
+    FORBIDDEN = "forbidden"  # the store refuses this object, though not its bucket
+    UNREADABLE = "unreadable"  # the store fails on this object, though not on its bucket
     SUPERSEDED = "superseded"  # overwritten since the event; the newer upload has its own event
     TOO_LARGE = "too_large"  # more bytes than MAX_OBJECT_BYTES
     TOO_LONG = "too_long"  # more audio than MAX_DURATION_SECONDS
@@ -34,6 +37,7 @@ class Reason(StrEnum):
     NOT_AUDIO = "not_audio"  # FFmpeg reads no container in it, or no audio stream, or no sample
     DECODE_FAILED = "decode_failed"  # the decoder crashed or made no progress on it
     BAD_OPTION = "bad_option"  # an option of the job that this model cannot honour
+    CRASHED = "crashed"  # the worker died on it, alone, again and again
     INTERNAL = "internal"  # a defect of the worker
 
 
@@ -48,6 +52,18 @@ class Rejected(Exception):
         super().__init__(message)
         self.reason = reason
         self.stage = stage
+        self.message = message
+
+
+class ObjectFault(Exception):
+    """One object cannot be had, while its bucket answers: that may pass, so it is tried for a while.
+
+    ``reason`` is what it is rejected for if it does not pass: MISSING, FORBIDDEN or UNREADABLE.
+    """
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
         self.message = message
 
 

@@ -11,22 +11,24 @@ import orjson
 
 from consumer.engine.base import Options
 
-FORMAT = 1
+FORMAT = 2
 """Counted up when the same input would have to get another name."""
 
 
 def transcript_id(
-    bucket: str, key: str, *, version_id: str | None, etag: str, weights_sha256: str, options: Options
+    bucket: str, key: str, *, etag: str | None, version_id: str | None, weights_sha256: str, options: Options
 ) -> str:
-    """SHA-256, in hex, of the facts in canonical JSON.
+    """SHA-256, in hex, of the facts in canonical JSON. ``etag`` is without quotes.
 
-    The version names the object's bytes where there is one, else the ETag does.
+    The ETag names the object's bytes where there is one, else the version does. One upload is announced with a version
+    by one sender, without by another, and by a listing with the ETag alone; MinIO calls the version "null" where a
+    bucket has none. All of them must give one name, and the ETag is what they have in common.
     """
     facts = {
         "format": FORMAT,
         "bucket": bucket,
         "key": key,
-        "object": f"version:{version_id}" if version_id else f"etag:{etag}",
+        "object": f"etag:{etag}" if etag else f"version:{version_id}",
         "weights": weights_sha256,
         "language": options.language or "auto",
         "task": options.task,

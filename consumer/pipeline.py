@@ -1,132 +1,375 @@
 """The product, top to bottom: a job becomes an outcome.
 
-    fetch → transcribe (decode, find speech, infer) → store → the event that goes out
+    identify → the result that is stored? → fetch → transcribe (decode, find speech, infer) → store → the event
 
-Nothing here knows of Kafka. What can never succeed raises Rejected, an outage raises Unavailable.
+1. A job is named before it is fetched: by its ETag, which is asked for where the event names none. From then on it is
+   pinned to that.
+2. A result is stored before it is published, on condition that none is there, and the event is made of what is stored.
+   So a job that was done before costs one GET, and whoever does it sends the same bytes.
+3. Each stage waits for outages by itself: an outage while storing repeats no transcription.
+4. A fault of one object is tried for ``object_retry_seconds``, in which the record takes up no slot and no bytes.
+5. Of jobs with one name one runs at a time in this process; the others find its result.
+6. Progress is kept as a checkpoint, from which the next attempt goes on, whoever makes it.
+
+Nothing here knows of Kafka. What can never succeed raises Rejected.
 """
 
+import asyncio
+import logging
 import time
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import quote
+from typing import TypeVar
 
 import orjson
 
 from consumer import __version__
-from consumer.delivery.job import Job, Outcome
+from consumer.delivery.job import Attempt, Job, Outcome
 from consumer.engine.base import EngineFacts, Options
-from consumer.errors import Stage
+from consumer.errors import ObjectFault, Reason, Rejected, Stage, Unavailable
 from consumer.identity import transcript_id
 from consumer.observe.logs import bind
 from consumer.observe.metrics import Metrics
+from consumer.outages import Outages, delays
+from consumer.store.answers import event_of
+from consumer.store.byte_budget import ByteBudget, Share
+from consumer.store.checkpoints import CheckpointStore
 from consumer.store.objects import Fetched, ObjectStore
-from consumer.store.results import ResultStore
-from consumer.transcriber import Heard, Transcriber
-from schemas import (
-    Audio,
-    JobOptions,
-    Provenance,
-    Source,
-    Timings,
-    Transcript,
-    TranscriptCompleted,
-    TranscriptData,
-    TranscriptReference,
-)
+from consumer.store.results import ResultStore, StoredResult
+from consumer.transcriber import Heard, Progress, Transcriber
+from schemas import Audio, AudioUploaded, Checkpoint, JobOptions, Provenance, Source, Timings, Transcript
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+DELETE_CHECKPOINT_SECONDS = 5.0
+"""How long an answer waits for its checkpoint to be deleted, which is of no use to it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one recording may take."""
+    """What one recording may take, and all of them together."""
 
     max_object_bytes: int
     max_event_bytes: int
+    max_in_flight_bytes: int
+    object_retry_seconds: float
     spool_dir: Path | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Spooled:
+    """A recording on the disk, and the bytes of the budget that it takes up."""
+
+    fetched: Fetched
+    share: Share
+    fetch_seconds: float
+
+
 class Pipeline:
-    """Does one job after another, any number at once."""
+    """Does one job after another, any number at once. Fits ``consumer.delivery.job.Work``."""
 
     def __init__(
         self,
-        store: ObjectStore,
+        objects: ObjectStore,
         results: ResultStore,
+        checkpoints: CheckpointStore,
         transcriber: Transcriber,
+        outages: Outages,
         metrics: Metrics,
         *,
         defaults: Options,
         limits: Limits,
     ) -> None:
-        self._store = store
+        self._objects = objects
         self._results = results
+        self._checkpoints = checkpoints
         self._transcriber = transcriber
+        self._outages = outages
         self._metrics = metrics
         self._defaults = defaults
         self._limits = limits
+        self._budget = ByteBudget(limits.max_in_flight_bytes, metrics.in_flight_bytes)
+        self._under_way = _OneAtATime()
 
-    async def __call__(self, job: Job) -> Outcome:
-        """Fetch, transcribe, store. Raises Rejected or Unavailable."""
-        started = time.perf_counter()
+    async def do(self, job: Job, attempt: Attempt) -> Outcome:
+        """Answer with the stored result, or transcribe and store it. Raises Rejected; waits for outages."""
         options = merged(job.upload.options, self._defaults)
+        faults = _Faults(attempt, self._outages, self._metrics, self._limits.object_retry_seconds)
         with bind(stage=Stage.FETCH):
-            fetched = await self._store.fetch(
-                job.upload, max_bytes=self._limits.max_object_bytes, spool_dir=self._limits.spool_dir
+            job = replace(job, upload=await self._identify(job.upload, faults))
+        upload = job.upload
+        name = transcript_id(
+            upload.bucket,
+            upload.key,
+            etag=upload.etag,
+            version_id=upload.version_id,
+            weights_sha256=self._transcriber.engine.weights_sha256,
+            options=options,
+        )
+        async with self._under_way.alone(name, attempt):
+            stored = await self._stored(name, upload)
+            if stored is None:
+                stored = await self._transcribed(name, job, options, attempt, faults)
+            else:
+                self._metrics.results_reused.inc()
+        return _message(name, event_of(stored, self._limits.max_event_bytes))
+
+    async def given_up(self, job: Job, reason: Reason, stage: Stage | None, message: str) -> None:
+        """Leave a note beside the results, for whoever looks for recordings without an answer. Raises Unavailable."""
+        upload = job.upload
+        note = {
+            "reason": reason,
+            "stage": stage,
+            "message": message,
+            "bucket": upload.bucket,
+            "key": upload.key,
+            "eTag": _etag(upload),
+            "topic": job.topic,
+            "partition": job.partition,
+            "offset": job.offset,
+            "time": datetime.now(UTC),
+        }
+        await self._results.put_marker(upload.bucket, upload.key, _etag(upload), orjson.dumps(note))
+
+    async def _identify(self, upload: AudioUploaded, faults: "_Faults") -> AudioUploaded:
+        """The upload with the ETag that names its bytes."""
+        etag = _etag(upload)
+        upload = upload.model_copy(update={"etag": etag})
+        if etag is None:
+            return await self._with_facts(upload, faults)
+        if not (etag.isascii() and etag.isprintable()):
+            raise Rejected(
+                Reason.SUPERSEDED, Stage.FETCH, "no object has the ETag of the event, which is not printable ASCII"
             )
-        fetch_seconds = time.perf_counter() - started
-        with fetched.spool, bind(stage=Stage.TRANSCRIBE):
-            heard = await self._transcriber.transcribe(fetched.spool, job.upload.key, options)
+        return upload
+
+    async def _with_facts(self, upload: AudioUploaded, faults: "_Faults") -> AudioUploaded:
+        """The upload with what the store says of it."""
+        facts = await faults.outlast(lambda: self._objects.head(upload))
+        return upload.model_copy(update={"etag": facts.etag, "size_bytes": facts.size_bytes})
+
+    async def _stored(self, name: str, upload: AudioUploaded) -> StoredResult | None:
+        with bind(stage=Stage.STORE):
+            return await self._outages.until_available(lambda: self._results.get(name, upload.bucket, upload.key))
+
+    async def _transcribed(
+        self, name: str, job: Job, options: Options, attempt: Attempt, faults: "_Faults"
+    ) -> StoredResult:
+        """Fetch, transcribe and store. A checkpoint that is of no more use is deleted."""
+        with bind(stage=Stage.FETCH):
+            spooled = await self._fetch(job.upload, faults)
+        began = time.perf_counter() - spooled.fetch_seconds
+        with spooled.share, spooled.fetched.spool, bind(stage=Stage.TRANSCRIBE):
+            progress = _Kept(name, self._checkpoints, attempt, self._metrics)
+            await self._outages.until_available(progress.find)
+            resumed_seconds = progress.latest.done_seconds if progress.latest else 0.0
+            heard = await self._outages.until_available(
+                lambda: self._transcriber.transcribe(
+                    spooled.fetched.spool,
+                    job.upload.key,
+                    options,
+                    turn=attempt,
+                    resume=progress.latest,
+                    keep=progress.keep,
+                )
+            )
         timings = Timings(
-            fetch_seconds=round(fetch_seconds, 3),
+            fetch_seconds=round(spooled.fetch_seconds, 3),
             decode_seconds=round(heard.decode_seconds, 3),
             transcribe_seconds=round(heard.inference_seconds, 3),
-            total_seconds=round(time.perf_counter() - started, 3),
+            total_seconds=round(time.perf_counter() - began, 3),
         )
-        self._measure(fetched, heard, timings)
-        transcript = assemble(job, fetched, heard, options, self._transcriber.engine, timings)
+        factor = real_time_factor(timings, heard.duration_seconds - resumed_seconds)
+        self._measure(spooled.fetched, heard, timings, factor)
+        transcript = assemble(
+            name, job, spooled.fetched, heard, options, self._transcriber.engine, timings, factor, datetime.now(UTC)
+        )
         with bind(stage=Stage.STORE):
-            return await self._outcome(transcript)
+            stored = await self._store(transcript)
+            if progress.latest is not None:
+                await self._delete_checkpoint(name)
+        return stored
 
-    async def _outcome(self, transcript: Transcript) -> Outcome:
-        """The event that goes out: with the transcript, or with a reference to it where it is too large."""
-        whole = _event(transcript, TranscriptData(transcript=transcript))
-        if len(whole) <= self._limits.max_event_bytes:
-            return _message(transcript, whole)
+    async def _fetch(self, upload: AudioUploaded, faults: "_Faults") -> _Spooled:
+        """The recording, once its bytes fit in the budget. Who waits for an object or an outage holds none of it."""
+        if upload.size_bytes is None:
+            upload = await self._with_facts(upload, faults)
+        size_bytes = upload.size_bytes or 0
+
+        async def fetch() -> _Spooled:
+            share = await self._budget.take(min(size_bytes, self._limits.max_object_bytes))
+            started = time.perf_counter()
+            try:
+                fetched = await self._objects.fetch(
+                    upload, max_bytes=self._limits.max_object_bytes, spool_dir=self._limits.spool_dir
+                )
+            except BaseException:
+                share.give_back()
+                raise
+            share.resize(fetched.size_bytes)  # the event may have named another
+            return _Spooled(fetched, share, time.perf_counter() - started)
+
+        return await faults.outlast(fetch)
+
+    async def _store(self, transcript: Transcript) -> StoredResult:
+        body = to_json(transcript)
+        source = transcript.source
+        metadata = {
+            "weights-sha256": transcript.provenance.weights_sha256,
+            "model-size": transcript.provenance.model_size,
+            "etag": source.etag or "",
+        }
         started = time.perf_counter()
-        stored = await self._results.put(
-            transcript.transcript_id, transcript.source.bucket, transcript.source.key, to_json(transcript)
+        stored = await self._outages.until_available(
+            lambda: self._results.put(transcript.transcript_id, source.bucket, source.key, body, metadata)
         )
         self._metrics.stage_seconds.labels(Stage.STORE).observe(time.perf_counter() - started)
-        reference = TranscriptReference(
-            transcript_id=transcript.transcript_id,
-            language=transcript.language,
-            no_speech=transcript.no_speech,
-            duration_seconds=transcript.duration_seconds,
-            source=transcript.source,
-            bucket=stored.bucket,
-            key=stored.key,
-            size_bytes=stored.size_bytes,
-            sha256=stored.sha256,
-        )
-        return _message(transcript, _event(transcript, TranscriptData(reference=reference)))
+        return stored
 
-    def _measure(self, fetched: Fetched, heard: Heard, timings: Timings) -> None:
+    async def _delete_checkpoint(self, name: str) -> None:
+        try:
+            async with asyncio.timeout(DELETE_CHECKPOINT_SECONDS):
+                await self._checkpoints.delete(name)
+        except (Unavailable, TimeoutError) as error:
+            log.warning("a checkpoint that is of no more use was not deleted: %s", str(error) or "it took too long")
+
+    def _measure(self, fetched: Fetched, heard: Heard, timings: Timings, factor: float) -> None:
         metrics = self._metrics
         metrics.fetched_bytes.inc(fetched.size_bytes)
         metrics.stage_seconds.labels(Stage.FETCH).observe(timings.fetch_seconds)
         metrics.stage_seconds.labels(Stage.DECODE).observe(timings.decode_seconds)
         metrics.stage_seconds.labels(Stage.TRANSCRIBE).observe(timings.transcribe_seconds)
         metrics.audio_seconds_out.inc(heard.duration_seconds)
-        metrics.real_time_factor.observe(real_time_factor(heard, timings))
+        metrics.real_time_factor.observe(factor)
         if heard.audio.damage:
             metrics.decode_damage.inc()
         if not heard.segments:
             metrics.no_speech.inc()
 
 
-def real_time_factor(heard: Heard, timings: Timings) -> float:
-    """Total processing time for one second of audio; a recording counts as 0.1 s long at least."""
-    return round(timings.total_seconds / max(heard.duration_seconds, 0.1), 4)
+class _Faults:
+    """What one job puts up with from its own object, over all its stages."""
+
+    def __init__(self, attempt: Attempt, outages: Outages, metrics: Metrics, max_seconds: float) -> None:
+        self._attempt = attempt
+        self._outages = outages
+        self._metrics = metrics
+        self._max_seconds = max_seconds
+        self._since: float | None = None  # of the first fault after the last outage, which says nothing of the object
+        self._tries = 0
+
+    async def outlast(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Await ``ask()`` until it meets neither an outage nor a fault. Raises Rejected once that took too long."""
+
+        async def noting_outages() -> T:
+            try:
+                return await ask()
+            except Unavailable:
+                self._since = None
+                raise
+
+        pauses = delays()
+        while True:
+            try:
+                return await self._outages.until_available(noting_outages)
+            except ObjectFault as fault:
+                pause_seconds = min(next(pauses), self._seconds_left(fault))
+            self._metrics.object_retries.inc()
+            with self._attempt.waiting():
+                await asyncio.sleep(pause_seconds)
+
+    def _seconds_left(self, fault: ObjectFault) -> float:
+        now = time.monotonic()
+        if self._since is None:
+            self._since, self._tries = now, 0
+            log.warning("one object cannot be had, it is tried for %g s: %s", self._max_seconds, fault.message)
+        self._tries += 1
+        spent_seconds = now - self._since
+        if spent_seconds >= self._max_seconds:
+            raise Rejected(
+                fault.reason,
+                Stage.FETCH,
+                f"{fault.message}; it was tried {self._tries} times in {spent_seconds:.0f} s (OBJECT_RETRY_SECONDS)",
+            ) from fault
+        return self._max_seconds - spent_seconds
+
+
+class _Kept:
+    """The progress of one recording: in the store for whoever is next, and here for this attempt's next try."""
+
+    def __init__(self, name: str, checkpoints: CheckpointStore, attempt: Attempt, metrics: Metrics) -> None:
+        self._name = name
+        self._checkpoints = checkpoints
+        self._attempt = attempt
+        self._metrics = metrics
+        self.latest: Progress | None = None
+
+    async def find(self) -> None:
+        """Look for the checkpoint of an attempt before this one. Raises Unavailable."""
+        checkpoint = await self._checkpoints.get(self._name)
+        if checkpoint is not None:
+            self.latest = Progress(
+                checkpoint.done_seconds,
+                checkpoint.segments,
+                checkpoint.language,
+                checkpoint.language_probability,
+                checkpoint.inference_seconds,
+            )
+            self._metrics.checkpoints_resumed.inc()
+            log.info("goes on from a checkpoint", extra={"done_seconds": checkpoint.done_seconds})
+
+    async def keep(self, progress: Progress) -> None:
+        """Write a checkpoint. Raises Unavailable: the transcriber then tries again later, with more."""
+        self.latest = progress
+        await self._checkpoints.put(
+            Checkpoint(
+                transcript_id=self._name,
+                done_seconds=progress.done_seconds,
+                language=progress.language,
+                language_probability=progress.language_probability,
+                inference_seconds=progress.inference_seconds,
+                segments=progress.segments,
+            )
+        )
+        self._metrics.checkpoints_written.inc()
+        self._attempt.progressed()
+
+
+class _OneAtATime:
+    """Lets one job of each name through; those that wait for it take up no slot."""
+
+    def __init__(self) -> None:
+        self._locks: dict[str, asyncio.Lock] = {}
+        self._users: dict[str, int] = {}
+
+    @asynccontextmanager
+    async def alone(self, name: str, attempt: Attempt) -> AsyncIterator[None]:
+        lock = self._locks.setdefault(name, asyncio.Lock())
+        self._users[name] = self._users.get(name, 0) + 1
+        try:
+            if lock.locked():
+                with attempt.waiting():
+                    await lock.acquire()
+            else:
+                await lock.acquire()
+            try:
+                yield
+            finally:
+                lock.release()
+        finally:
+            self._users[name] -= 1
+            if not self._users[name]:
+                del self._users[name], self._locks[name]
+
+
+def real_time_factor(timings: Timings, worked_on_seconds: float) -> float:
+    """Total processing time for one second of the audio worked on, which counts as 0.1 s at least."""
+    return round(timings.total_seconds / max(worked_on_seconds, 0.1), 4)
 
 
 def merged(wanted: JobOptions, defaults: Options) -> Options:
@@ -140,18 +383,19 @@ def merged(wanted: JobOptions, defaults: Options) -> Options:
 
 
 def assemble(
-    job: Job, fetched: Fetched, heard: Heard, options: Options, engine: EngineFacts, timings: Timings
+    name: str,
+    job: Job,
+    fetched: Fetched,
+    heard: Heard,
+    options: Options,
+    engine: EngineFacts,
+    timings: Timings,
+    factor: float,
+    completed_at: datetime,
 ) -> Transcript:
     """Put together everything that is known about one recording."""
     return Transcript(
-        transcript_id=transcript_id(
-            job.upload.bucket,
-            job.upload.key,
-            version_id=fetched.version_id,
-            etag=fetched.etag,
-            weights_sha256=engine.weights_sha256,
-            options=options,
-        ),
+        transcript_id=name,
         text=heard.text,
         language=heard.language,
         language_probability=heard.language_probability,
@@ -194,30 +438,24 @@ def assemble(
                 "temperature": 0.0,
             },
             timings=timings,
-            real_time_factor=real_time_factor(heard, timings),
+            real_time_factor=factor,
         ),
+        completed_at=completed_at,
     )
 
 
 def to_json(transcript: Transcript) -> bytes:
     """The transcript as it lies in the results bucket: JSON, camelCase."""
-    return orjson.dumps(transcript.model_dump(mode="json", by_alias=True))
+    return transcript.model_dump_json(by_alias=True).encode()
 
 
-def _event(transcript: Transcript, data: TranscriptData) -> bytes:
-    source = transcript.source
-    event = TranscriptCompleted(
-        id=transcript.transcript_id,
-        source="/" + quote(f"{source.bucket}/{source.key}"),
-        subject=source.key,
-        time=datetime.now(UTC),
-        data=data,
-    )
-    return orjson.dumps(event.model_dump(mode="json", by_alias=True))
+def _etag(upload: AudioUploaded) -> str | None:
+    """The ETag that the event names, as the store is asked for it: without quotes."""
+    return (upload.etag or "").strip('"') or None
 
 
-def _message(transcript: Transcript, value: bytes) -> Outcome:
-    identity = transcript.transcript_id.encode()
+def _message(name: str, value: bytes) -> Outcome:
+    identity = name.encode()
     return Outcome(
         key=identity,
         value=value,

@@ -112,6 +112,10 @@ class EngineSettings(BaseSettings):
     whisper_language: Annotated[str, Field(description="A Whisper language code, or auto.")] = "auto"
     whisper_task: Literal["transcribe", "translate"] = "transcribe"
     whisper_prompt: Annotated[str, Field(max_length=2000)] = ""
+    deadline_margin: Annotated[
+        float, Field(ge=1, allow_inf_nan=False, description="Times the expected duration that a native call may take.")
+    ] = 20
+    deadline_floor_seconds: Seconds = 300
 
 
 class KafkaSettings(BaseSettings):
@@ -157,7 +161,27 @@ class WorkerSettings(StoreSettings, EngineSettings, KafkaSettings):
     ]
     results_bucket: Annotated[str, Field(validate_default=True)] = "transcripts"
 
+    delivery: Annotated[
+        Literal["effectively_once", "exactly_once"],
+        Field(description="exactly_once answers in Kafka transactions, for readers with read_committed."),
+    ] = "effectively_once"
+    max_attempts: Annotated[
+        int, Field(ge=1, le=100, description="Deaths of the worker on one recording alone, until it is given up.")
+    ] = 3
+    object_retry_seconds: Annotated[
+        float, Field(ge=0, allow_inf_nan=False, description="How long one object is tried that its store refuses.")
+    ] = 900
+    dead_letter_stop_share: Annotated[
+        float,
+        Field(gt=0, le=1, description="Share of recent events dead-lettered by the worker's own fault that stops it."),
+    ] = 0.5
+    checkpoint_audio_seconds: Annotated[
+        float, Field(ge=10, le=300, description="Audio transcribed between two checkpoints of a recording.")
+    ] = 120
     max_in_flight: Annotated[int, Field(ge=1, le=1000, description="Recordings worked on at once.")] = 8
+    max_in_flight_bytes: Annotated[
+        Bytes, Field(description="Bytes of recordings spooled at once; one recording always may.")
+    ] = 16 * 1024**3
     max_object_bytes: Bytes = 4 * 1024**3
     max_duration_seconds: Seconds = 12 * 3600
     max_event_bytes: Annotated[

@@ -1,20 +1,71 @@
 """From a recording in a file to its text: decode → find speech → transcribe, all three at once.
 
-Samples flow while they are decoded; nobody holds a whole recording.
+Samples flow while they are decoded; nobody holds a whole recording. Progress is handed out to be kept:
+
+1. When so much audio was finished since the last time (``checkpoint_audio_seconds``); of a suspect that is alone, after
+   each passage.
+2. Once more when the work is cancelled or meets an outage, within 3 s, if there is something new.
+3. One at a time, beside the work. Where a slow store is behind, no further passage is taken up (the windows in hand go
+   on) once more could be lost than 300 s of audio, windows in hand included. For this the interval shrinks from six
+   states on; above eight, the windows in hand alone are more.
+4. Keeping that fails is tried again with the next passage, and the work goes on.
+
+Who goes on from kept progress decodes the recording and looks for speech from its start, which finds the same windows,
+and transcribes what comes after: the text is that of a run without interruption.
 """
 
+import asyncio
+import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
-from typing import BinaryIO
+from dataclasses import dataclass, replace
+from typing import BinaryIO, Final
 
 from consumer.audio.decoder import Decoder
 from consumer.audio.decoder_messages import AudioFacts
 from consumer.audio.speech import SAMPLE_RATE_HERTZ
-from consumer.engine.base import Engine, EngineFacts, Options, Passage, Samples
+from consumer.engine.base import (
+    CLEARED_AFTER_SECONDS,
+    UNCONTENDED,
+    Engine,
+    EngineFacts,
+    Options,
+    Passage,
+    Samples,
+    Turn,
+)
+from consumer.errors import Unavailable
 from consumer.observe.metrics import Metrics
 from schemas import Segment
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT_AUDIO_SECONDS: Final = 120.0
+MOST_AUDIO_LOST_SECONDS: Final = 300.0
+LEAST_INTERVAL_SECONDS: Final = 30.0
+KEEP_LAST_SECONDS: Final = 3.0
+"""How long the end of a recording may wait for its progress to be kept; a worker that stops gives it 5 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What is finished of a recording: everything before ``done_seconds``; ``segments`` are what that gave.
+
+    ``inference_seconds`` is time in the model so far, of all attempts.
+    """
+
+    done_seconds: float
+    segments: tuple[Segment, ...]
+    language: str | None
+    language_probability: float | None
+    inference_seconds: float
+
+
+Keep = Callable[[Progress], Awaitable[None]]
+
+
+async def _keep_nothing(_: Progress) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,61 +89,183 @@ class Heard:
 class Transcriber:
     """Joins a decoder and an engine."""
 
-    def __init__(self, decoder: Decoder, engine: Engine, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        engine: Engine,
+        metrics: Metrics,
+        *,
+        checkpoint_audio_seconds: float = CHECKPOINT_AUDIO_SECONDS,
+    ) -> None:
         self._decoder = decoder
         self._engine = engine
         self._metrics = metrics
+        self._most_unkept_seconds = max(LEAST_INTERVAL_SECONDS, MOST_AUDIO_LOST_SECONDS - engine.seconds_ahead)
+        self._checkpoint_audio_seconds = min(checkpoint_audio_seconds, self._most_unkept_seconds)
 
     @property
     def engine(self) -> EngineFacts:
         """Which engine, which model."""
         return self._engine.facts
 
+    def overdue(self, now: float) -> float | None:
+        """See ``Engine.overdue``."""
+        return self._engine.overdue(now)
+
     async def transcribe(
         self,
         recording: BinaryIO,
         name: str,
         options: Options,
+        *,
+        turn: Turn = UNCONTENDED,
+        resume: Progress | None = None,
+        keep: Keep | None = None,
         on_passage: Callable[[Passage], None] = lambda _: None,
     ) -> Heard:
         """Transcribe a seekable file. ``name`` is a hint for the decoder: its extension.
 
+        ``resume`` is what an attempt before this one kept, of the same bytes with the same model and options.
         ``on_passage`` is called with each finished stretch. Raises Rejected: not audio, damaged beyond
-        use, too long, or options that the model cannot honour.
+        use, too long, or options that the model cannot honour; and what ``turn.begins`` raises.
         """
-        segments: list[Segment] = []
-        language: str | None = None
-        language_probability: float | None = None
-        inference_seconds = 0.0
-        async with self._decoder.decode(recording, name_hint=name) as decoding:
-            with _Clock(decoding, self._metrics) as clock:
-                async with aclosing(self._engine.transcribe(aiter(clock), options)) as passages:
-                    async for passage in passages:
-                        segments += passage.segments
-                        inference_seconds += passage.inference_seconds
-                        if language is None:
-                            language, language_probability = passage.language, passage.language_probability
-                        clock.transcribed_until(passage.end_seconds)
-                        on_passage(passage)
-            facts = decoding.facts
+        hearing = _Hearing(resume)
+        keeper = _Keeper(
+            keep or _keep_nothing, hearing, self._checkpoint_audio_seconds, self._most_unkept_seconds, turn=turn
+        )
+        if hearing.language is not None:
+            options = replace(options, language=hearing.language)
+        try:
+            async with self._decoder.decode(recording, name_hint=name) as decoding:
+                with _Clock(decoding, self._metrics, hearing.done_seconds) as clock:
+                    async with aclosing(
+                        self._engine.transcribe(aiter(clock), options, turn=turn, after_seconds=hearing.done_seconds)
+                    ) as passages:
+                        async for passage in passages:
+                            hearing.add(passage)
+                            clock.transcribed_until(passage.end_seconds)
+                            on_passage(passage)
+                            await keeper.advanced()
+                facts = decoding.facts
+            await keeper.settle()
+        except (asyncio.CancelledError, Unavailable):
+            await keeper.keep_last()
+            raise
+        finally:
+            keeper.close()
         return Heard(
-            segments=tuple(segments),
-            language=language if segments else None,
-            language_probability=language_probability if segments else None,
+            segments=tuple(hearing.segments),
+            language=hearing.language if hearing.segments else None,
+            language_probability=hearing.language_probability if hearing.segments else None,
             duration_seconds=round(clock.n_samples / SAMPLE_RATE_HERTZ, 3),
             audio=facts,
             decode_seconds=clock.waited_seconds,
-            inference_seconds=inference_seconds,
+            inference_seconds=hearing.inference_seconds,
         )
 
 
-class _Clock:
-    """Passes samples on, and counts them, the time that they were waited for, and what is left to transcribe."""
+class _Hearing:
+    """What was heard so far, in this attempt and the one that it goes on from."""
 
-    def __init__(self, blocks: AsyncIterator[Samples], metrics: Metrics) -> None:
+    def __init__(self, resume: Progress | None) -> None:
+        self.start_seconds = self.done_seconds = resume.done_seconds if resume else 0.0
+        self.segments: list[Segment] = list(resume.segments) if resume else []
+        self.language = resume.language if resume else None
+        self.language_probability = resume.language_probability if resume else None
+        self.inference_seconds = resume.inference_seconds if resume else 0.0
+
+    def add(self, passage: Passage) -> None:
+        """The next stretch is finished. The first one's language is the recording's."""
+        self.done_seconds = passage.end_seconds
+        self.segments += passage.segments
+        self.inference_seconds += passage.inference_seconds
+        if self.language is None:
+            self.language, self.language_probability = passage.language, passage.language_probability
+
+    def progress(self) -> Progress:
+        """As it is now."""
+        return Progress(
+            self.done_seconds,
+            tuple(self.segments),
+            self.language,
+            self.language_probability,
+            self.inference_seconds,
+        )
+
+
+class _Keeper:
+    """Has the progress of one recording kept; rules 1 to 4. ``keep`` runs in a task of its own."""
+
+    def __init__(
+        self, keep: Keep, hearing: _Hearing, interval_seconds: float, most_unkept_seconds: float, *, turn: Turn
+    ) -> None:
+        self._keep = keep
+        self._hearing = hearing
+        self._interval_seconds = interval_seconds
+        self._most_unkept_seconds = most_unkept_seconds
+        self._turn = turn
+        self._begun_seconds = hearing.done_seconds  # up to here it is kept, or being kept, or wanted to be
+        self._kept_seconds = hearing.done_seconds
+        self._seen_seconds = hearing.done_seconds
+        self._keeping: asyncio.Task[None] | None = None
+
+    async def advanced(self) -> None:
+        """A passage was added. Waits only where too much would be lost (rule 3)."""
+        done_seconds = self._hearing.done_seconds
+        # Judged by the passage before: what takes a suspect past the line is still kept at once.
+        cleared = self._seen_seconds >= self._hearing.start_seconds + CLEARED_AFTER_SECONDS
+        self._seen_seconds = done_seconds
+        due = done_seconds - self._begun_seconds >= self._interval_seconds
+        if due or (self._turn.alone and not cleared):
+            self._want()
+        if self._keeping is not None and done_seconds - self._kept_seconds >= self._most_unkept_seconds:
+            await asyncio.wait({self._keeping})
+
+    async def settle(self) -> None:
+        """Wait for what is being kept, so that it cannot arrive after whatever comes next; for so long at most."""
+        if self._keeping is not None:
+            await asyncio.wait({self._keeping}, timeout=KEEP_LAST_SECONDS)
+
+    async def keep_last(self) -> None:
+        """Keep what is new (rule 2)."""
+        if self._hearing.done_seconds > self._kept_seconds:
+            self._want()
+        await self.settle()
+
+    def close(self) -> None:
+        """Nothing is kept from now on."""
+        if self._keeping is not None:
+            self._keeping.cancel()
+
+    def _want(self) -> None:
+        self._begun_seconds = self._hearing.done_seconds
+        if self._keeping is None or self._keeping.done():
+            self._keeping = asyncio.create_task(self._keep_newest())
+
+    async def _keep_newest(self) -> None:
+        while self._kept_seconds < self._begun_seconds:
+            progress = self._hearing.progress()
+            try:
+                await self._keep(progress)
+            except Exception as error:  # noqa: BLE001 - rule 4
+                # No more than its name: a message could quote what was to be kept.
+                log.warning("progress was not kept: %s", type(error).__name__)
+                self._begun_seconds = self._kept_seconds
+            else:
+                self._kept_seconds = progress.done_seconds
+
+
+class _Clock:
+    """Passes samples on, and counts them, the time that they were waited for, and what is left to transcribe.
+
+    What lies before ``done_seconds`` is decoded again and needs no more work.
+    """
+
+    def __init__(self, blocks: AsyncIterator[Samples], metrics: Metrics, done_seconds: float) -> None:
         self._blocks = blocks
         self._metrics = metrics
-        self._transcribed_seconds = 0.0
+        self._known_seconds = done_seconds
+        self._transcribed_seconds = done_seconds
         self.n_samples = 0
         self.waited_seconds = 0.0
 
@@ -100,7 +273,7 @@ class _Clock:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.transcribed_until(self.n_samples / SAMPLE_RATE_HERTZ)
+        self.transcribed_until(self._known_seconds)
 
     def transcribed_until(self, seconds: float) -> None:
         """Everything before this time needs no more work."""
@@ -116,5 +289,8 @@ class _Clock:
         self.waited_seconds += time.perf_counter() - started
         self.n_samples += block.size
         self._metrics.audio_seconds_in.inc(block.size / SAMPLE_RATE_HERTZ)
-        self._metrics.backlog_audio_seconds.inc(block.size / SAMPLE_RATE_HERTZ)
+        decoded_seconds = self.n_samples / SAMPLE_RATE_HERTZ
+        if decoded_seconds > self._known_seconds:
+            self._metrics.backlog_audio_seconds.inc(decoded_seconds - self._known_seconds)
+            self._known_seconds = decoded_seconds
         return block

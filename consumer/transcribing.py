@@ -12,11 +12,12 @@ from consumer.engine.artifacts.errors import ArtifactError
 from consumer.engine.artifacts.locate import Artifacts
 from consumer.engine.base import Engine, EngineFacts, Options
 from consumer.engine.cpus import usable_cpus
+from consumer.engine.deadline import Deadlines
 from consumer.engine.library import WhisperLibraryAdapter
 from consumer.engine.whisper_cli import WhisperCliEngine
 from consumer.observe.metrics import Metrics
 from consumer.settings import EngineSettings
-from consumer.transcriber import Transcriber
+from consumer.transcriber import CHECKPOINT_AUDIO_SECONDS, Transcriber
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ async def transcribing(
     *,
     max_duration_seconds: float,
     stall_timeout_seconds: float,
+    checkpoint_audio_seconds: float = CHECKPOINT_AUDIO_SECONDS,
 ) -> AsyncIterator[Transcriber]:
     """Decoder and engine, ready for work."""
     decoder = Decoder(max_duration_seconds=max_duration_seconds, stall_timeout_seconds=stall_timeout_seconds)
@@ -37,7 +39,7 @@ async def transcribing(
         stack.push_async_callback(decoder.close)
         engine = await _load_engine(settings, artifacts, metrics)
         stack.push_async_callback(engine.close)
-        yield Transcriber(decoder, engine, metrics)
+        yield Transcriber(decoder, engine, metrics, checkpoint_audio_seconds=checkpoint_audio_seconds)
 
 
 async def _load_engine(settings: EngineSettings, artifacts: Artifacts, metrics: Metrics) -> Engine:
@@ -62,13 +64,20 @@ async def _load_engine(settings: EngineSettings, artifacts: Artifacts, metrics: 
             "engine_version": facts.engine_version,
         }
     )
+    deadlines = Deadlines(settings.deadline_margin, settings.deadline_floor_seconds)
     if settings.use_whisper_library:
         library = await asyncio.to_thread(
             Library.load, artifacts.directory, manifest.needs.cpu_features if manifest else ()
         )
         facts = replace(facts, engine_version=library.version)
         engine: Engine = await WhisperLibraryAdapter.load(
-            library, artifacts.model, artifacts.vad_model, facts, n_states=n_states, metrics=metrics
+            library,
+            artifacts.model,
+            artifacts.vad_model,
+            facts,
+            n_states=n_states,
+            metrics=metrics,
+            deadlines=deadlines,
         )
     else:
         if artifacts.whisper_cli is None:
@@ -82,6 +91,7 @@ async def _load_engine(settings: EngineSettings, artifacts: Artifacts, metrics: 
             facts,
             n_processes=n_states,
             metrics=metrics,
+            deadlines=deadlines,
         )
     logger.info(
         "model loaded",

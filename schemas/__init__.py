@@ -1,6 +1,7 @@
 """The messages that this worker reads and writes; importable by other services on its own."""
 
 from schemas.audio_uploaded import AudioUploaded, JobOptions
+from schemas.checkpoint import Checkpoint
 from schemas.transcript import (
     Audio,
     Provenance,
@@ -17,6 +18,7 @@ from schemas.transcript import (
 __all__ = [
     "Audio",
     "AudioUploaded",
+    "Checkpoint",
     "JobOptions",
     "Provenance",
     "Segment",

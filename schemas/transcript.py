@@ -95,6 +95,7 @@ class Transcript(Message):
     source: Source
     audio: Audio
     provenance: Provenance
+    completed_at: Annotated[AwareDatetime, Field(description="When the recording was finished.")]
 
 
 class TranscriptReference(Message):
@@ -114,7 +115,8 @@ class TranscriptReference(Message):
 class TranscriptCompleted(Message):
     """The CloudEvent on the output topic; exactly one of ``data.transcript`` and ``data.reference`` is there.
 
-    ``id`` is the transcript's id, so a repeated delivery carries the same id.
+    ``id`` is the transcript's id. The whole event follows from the stored transcript, so a repeated delivery carries
+    the same bytes.
     """
 
     # CloudEvents requires the first four; the constants among them have defaults for who writes the event only.
@@ -132,7 +134,7 @@ class TranscriptCompleted(Message):
         ),
     ]
     subject: Annotated[str, Field(description="Object key of the recording.")]
-    time: AwareDatetime
+    time: Annotated[AwareDatetime, Field(description="The transcript's completedAt: a repetition has the same.")]
     datacontenttype: Literal["application/json"] = "application/json"
     data: "TranscriptData"
 

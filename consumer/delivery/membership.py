@@ -17,7 +17,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from consumer.delivery.assignor import SteadyAssignor
 from consumer.delivery.connection import connect_timeout_seconds
 from consumer.delivery.job import SourceRecord
-from consumer.delivery.partitions import LogRange, TopicPartition
+from consumer.delivery.partitions import Commit, LogRange, TopicPartition
 from consumer.delivery.reading import Reader
 from consumer.errors import Unavailable
 
@@ -103,7 +103,7 @@ class Membership:
                 async with asyncio.timeout(timeout_seconds):
                     await consumer.stop()
             except (TimeoutError, KafkaError) as error:
-                log.warning("could not leave the consumer group in order: %s", error or type(error).__name__)
+                log.warning("could not leave the consumer group in order: %s", str(error) or type(error).__name__)
         if poll is not None:
             poll.cancel()
             await asyncio.wait({poll})
@@ -139,18 +139,15 @@ class Membership:
         self._consumer.resume(*(paused - wanted))
 
     async def log_ranges(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, LogRange]:
-        """Committed, first and end offset of each partition. Raises Unavailable."""
+        """Committed offset with its metadata, first and end offset of each partition. Raises Unavailable."""
         names = [aiokafka.TopicPartition(*name) for name in partitions]
         consumer = self._connected()
-        committed = await asyncio.gather(
-            *(self._bounded(consumer.committed(name), "read committed offsets") for name in names)
-        )
+        # The public way, committed(), leaves the metadata out.
+        fetch = consumer._coordinator.fetch_committed_offsets(names)  # noqa: SLF001
+        committed = await self._bounded(fetch, "read committed offsets")
         beginning = await self._bounded(consumer.beginning_offsets(names), "read beginning offsets")
         end = await self._bounded(consumer.end_offsets(names), "read end offsets")
-        return {
-            TopicPartition(*name): LogRange(offset, beginning[name], end[name])
-            for name, offset in zip(names, committed, strict=True)
-        }
+        return {TopicPartition(*name): _log_range(committed.get(name), beginning[name], end[name]) for name in names}
 
     async def beginning_offset(self, partition: TopicPartition) -> int:
         """The lowest offset that the partition still holds. Raises Unavailable."""
@@ -163,19 +160,19 @@ class Membership:
         with suppress(IllegalStateError):
             self._connected_reader().seek(aiokafka.TopicPartition(*partition), offset)
 
-    async def commit(self, offsets: Mapping[TopicPartition, int], timeout_seconds: float) -> None:
-        """Commit the next offset to read for each partition.
+    async def commit(self, commits: Mapping[TopicPartition, Commit], timeout_seconds: float) -> None:
+        """Commit the next offset to read for each partition, with its metadata.
 
         Raises CommitRefused after a rebalance, Unavailable where the broker did not accept it in time.
         """
-        plain = {aiokafka.TopicPartition(*name): offset for name, offset in offsets.items()}
+        plain = {aiokafka.TopicPartition(*name): (commit.offset, commit.metadata) for name, commit in commits.items()}
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self._connected().commit(plain)
         except (CommitFailedError, IllegalStateError) as error:
             raise CommitRefused(str(error)) from error
         except (KafkaError, TimeoutError) as error:
-            raise Unavailable("broker", f"cannot commit offsets: {error or type(error).__name__}") from error
+            raise Unavailable("broker", f"cannot commit offsets: {str(error) or type(error).__name__}") from error
 
     def _connected(self) -> Any:
         if self._consumer is None:
@@ -192,7 +189,7 @@ class Membership:
             async with asyncio.timeout(timeout_seconds or self._options.request_timeout_seconds):
                 return await call
         except (KafkaError, OSError, TimeoutError) as error:
-            raise Unavailable("broker", f"cannot {purpose}: {error or type(error).__name__}") from error
+            raise Unavailable("broker", f"cannot {purpose}: {str(error) or type(error).__name__}") from error
 
     def _listener_of(self, consumer: Any) -> Any:
         """What aiokafka calls at a rebalance; a consumer that was given up is not listened to."""
@@ -224,6 +221,12 @@ class Membership:
         except Exception as fault:
             self._listener_fault = fault
             raise
+
+
+def _log_range(committed: Any, beginning: int, end: int) -> LogRange:
+    if committed is None or committed.offset < 0:
+        return LogRange(None, beginning, end)
+    return LogRange(committed.offset, beginning, end, committed.metadata)
 
 
 def _not_connected() -> Unavailable:

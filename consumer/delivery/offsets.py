@@ -11,9 +11,21 @@ whoever takes over would read, so it must never pass a record that is unfinished
 4. A finish may come before its begin: work that was carried over a rebalance ends before its record is
    delivered again. Such a record is then finished from the start.
 5. To finish below the mark, or twice, changes nothing.
+6. What is remembered has to fit into the metadata of a commit, so no record is begun beyond a window above the
+   mark. Where nothing is unfinished the mark goes along with what is begun: then there is always room.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
+from consumer.delivery.commit_metadata import WINDOW_OFFSETS
+
+
+class Finished(NamedTuple):
+    """All that is finished: everything below the mark, and these offsets above it."""
+
+    low_water: int
+    above: frozenset[int]
 
 
 class OffsetTracker:
@@ -39,13 +51,29 @@ class OffsetTracker:
     def unfinished_count(self) -> int:
         return len(self._unfinished)
 
-    def begin(self, offset: int) -> bool:
-        """Take note of a record that was read. False if it is finished already and asks for no work.
+    def has_room(self, offset: int) -> bool:
+        """Whether a record of this offset may be begun now (rule 6)."""
+        return not self._unfinished or offset < self.low_water + WINDOW_OFFSETS
+
+    def skip_to(self, offset: int) -> None:
+        """Take note that the next record has this offset: those left out hold none (rule 1).
 
         Raises ValueError where rule 1 is broken.
         """
         if offset < self._next:
             raise ValueError(f"offset {offset} begun after {self._next - 1}; offsets are begun in ascending order")
+        self._next = offset
+        if not self._unfinished:
+            self._forget_below_mark()
+
+    def begin(self, offset: int) -> bool:
+        """Take note of a record that was read. False if it is finished already and asks for no work.
+
+        Raises ValueError where rule 1 or 6 is broken.
+        """
+        if not self.has_room(offset):
+            raise ValueError(f"offset {offset} is beyond the window of {WINDOW_OFFSETS} above {self.low_water}")
+        self.skip_to(offset)
         self._next = offset + 1
         if offset in self._finished:
             self._forget_below_mark()
@@ -66,6 +94,13 @@ class OffsetTracker:
     def finished_above(self) -> frozenset[int]:
         """Finished offsets that the low-water mark does not cover."""
         return frozenset(self._finished)
+
+    def finished_with(self, others: Collection[int]) -> Finished:
+        """What would be finished if these were too. Changes nothing."""
+        if not others:
+            return Finished(self.low_water, self.finished_above())
+        mark = min(self._unfinished.difference(others), default=self._next)
+        return Finished(mark, frozenset(offset for offset in self._finished.union(others) if offset >= mark))
 
     def _forget_below_mark(self) -> None:
         mark = self.low_water

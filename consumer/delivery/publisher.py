@@ -77,7 +77,7 @@ class Publisher:
         async with self._changing:
             producer, self._producer = self._producer, None
         if producer is not None:
-            await _abandon(producer)
+            await abandon(producer)
 
     async def _ready_producer(self) -> AIOKafkaProducer:
         async with self._changing:
@@ -93,10 +93,10 @@ class Publisher:
             async with asyncio.timeout(connect_timeout_seconds(self._options)):
                 await producer.start()
         except (KafkaError, OSError, TimeoutError) as error:
-            await _abandon(producer)
-            raise Unavailable("broker", f"cannot connect to Kafka: {error or type(error).__name__}") from error
+            await abandon(producer)
+            raise Unavailable("broker", f"cannot connect to Kafka: {str(error) or type(error).__name__}") from error
         except BaseException:
-            await _abandon(producer)
+            await abandon(producer)
             raise
         return producer
 
@@ -106,11 +106,11 @@ class Publisher:
             if self._producer is not producer:
                 return
             self._producer = None
-        await _abandon(producer)
+        await abandon(producer)
 
 
-async def _abandon(producer: AIOKafkaProducer) -> None:
-    """Close a producer without waiting for what it could not deliver.
+async def abandon(producer: Any) -> None:
+    """Close a producer (aiokafka's) without waiting for what it could not deliver.
 
     Its public ``stop`` flushes first, which hangs while no broker answers. So the task that sends is ended
     and everything unsent is failed before; aiokafka has no public way to do either.
@@ -123,4 +123,4 @@ async def _abandon(producer: AIOKafkaProducer) -> None:
         async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
             await producer.stop()
     except (TimeoutError, KafkaError) as error:
-        log.warning("a Kafka producer did not close in order: %s", error or type(error).__name__)
+        log.warning("a Kafka producer did not close in order: %s", str(error) or type(error).__name__)

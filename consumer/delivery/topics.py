@@ -33,7 +33,7 @@ async def warn_about_topics(
         async with asyncio.timeout(timeout_seconds):
             limits = await _max_message_bytes(client, names)
     except (KafkaError, OSError, TimeoutError) as error:
-        log.warning("could not look at the topics: %s", error or type(error).__name__)
+        log.warning("could not look at the topics: %s", str(error) or type(error).__name__)
         return
     for warning in warnings_about(names, limits, max_record_bytes, max_event_bytes):
         log.warning("%s", warning)

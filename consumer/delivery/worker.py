@@ -1,35 +1,45 @@
 """The loop that turns records of the input topic into answers, and what it guarantees.
 
-Poll, submit, commit:
+Poll, submit, settle:
 
 1. A record is answered by a transcript, a dead letter or a counted skip, and finished once the broker has
    acknowledged the answer.
-2. Only finished records are committed: for each partition the offset below which all are finished.
-3. What is an outage is waited for, without end and uncommitted, while the partition is kept.
+2. Only finished records are committed: for each partition the offset below which all are finished, and with it,
+   in the commit's metadata, those that are finished above it.
+3. What is an outage is waited for, without end and uncommitted, while the partition is kept and nothing new is taken.
 4. Polling never stops. While as many records are in flight as may be, all partitions are paused and polled
    all the same: a member that does not poll for ``max.poll.interval`` would have to leave the group.
+5. Native code touches a recording once the broker has the attempt on record. Recordings that were open when a
+   worker died are suspects: one at a time, with the process to itself, until it is known which of them it was.
 """
 
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Protocol
 
+from consumer.delivery.attempt import RecordAttempt
+from consumer.delivery.breaker import Breaker
+from consumer.delivery.handling import Answer, CountedAttempt
 from consumer.delivery.job import SourceRecord
-from consumer.delivery.membership import CommitRefused, Membership, MembershipOptions
-from consumer.delivery.partitions import InFlight, Partitions, TopicPartition
-from consumer.delivery.retry import Outages, delays
+from consumer.delivery.membership import Membership, MembershipOptions
+from consumer.delivery.partitions import InFlight, Opening, Partitions, TopicPartition
+from consumer.delivery.quarantine import Quarantine
 from consumer.errors import Unavailable
-from consumer.observe.metrics import Metrics
+from consumer.observe.logs import bind
+from consumer.observe.metrics import Metrics, RecordOutcome
+from consumer.outages import Outages, delays
 
 log = logging.getLogger(__name__)
 
 IDLE_POLL_SECONDS = 0.5  # a poll returns at once when there are records; this bounds the ticks without any
 FULL_POLL_SECONDS = 0.25  # how often a worker without a free slot polls; well below any max.poll.interval
-COMMIT_TIMEOUT_SECONDS = 10.0  # a commit that took longer is made again later; polling goes on meanwhile
+HAND_BACK_TIMEOUT_SECONDS = 10.0
 CLOSE_TIMEOUT_SECONDS = 5.0  # each: for cancelled work to end, for the last commit, for leaving the group
+MAX_PARKED = 1000  # records that wait for their own object; beyond, they take up slots like all others
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,39 +50,76 @@ class Limits:
     shutdown_grace_seconds: float
 
 
+class Settlement(Protocol):
+    """How answers and offsets reach the broker; one object for each mode of delivery."""
+
+    async def run(self) -> None:
+        """Work in the background, without end. Raises only for a defect."""
+
+    async def prepare(self, partitions: Collection[TopicPartition]) -> None:
+        """These partitions are ours, and their offsets are about to be read. Raises Unavailable."""
+
+    def touch(self) -> None:
+        """There may be something to commit."""
+
+    async def on_record(self, work: InFlight) -> None:
+        """Return once the broker has the attempt that began."""
+
+    async def settle(self, work: InFlight, answer: Answer) -> bool:
+        """Send the answer; return once the broker has it and the record is finished. False: the work was lost."""
+
+    async def hand_back(self, timeout_seconds: float) -> None:
+        """Commit for the last time before partitions are given back. Never raises for an outage."""
+
+
+Settles = Callable[[Partitions, Membership, Callable[[TopicPartition], None]], Settlement]
+"""Makes the settlement of a worker; what it is given last has one partition opened anew."""
+
+
 class Worker:
     """A member of the consumer group that answers records until it is stopped."""
 
     def __init__(
         self,
         membership: MembershipOptions,
-        handle: Callable[[SourceRecord], Coroutine[None, None, None]],
+        handle: Callable[[SourceRecord, CountedAttempt], Coroutine[None, None, Answer]],
+        settles: Settles,
+        breaker: Breaker,
         outages: Outages,
         metrics: Metrics,
         limits: Limits,
     ) -> None:
-        """``handle`` answers one record and returns once the answer was acknowledged (RecordHandler.handle)."""
+        """``handle`` does what one record asks for (RecordHandler.handle)."""
+        self._partitions = Partitions()
         self._membership = Membership(membership, self)
+        self._settlement = settles(self._partitions, self._membership, self._reopen)
         # While a member gives its partitions back the whole group waits for it.
-        self._revoke_budget_seconds = min(COMMIT_TIMEOUT_SECONDS, membership.rebalance_timeout_seconds / 2)
+        self._revoke_budget_seconds = min(HAND_BACK_TIMEOUT_SECONDS, membership.rebalance_timeout_seconds / 2)
         self._handle = handle
+        self._breaker = breaker
         self._outages = outages
         self._metrics = metrics
         self._limits = limits
-        self._partitions = Partitions()
+        self._quarantine = Quarantine()
         self._tasks: dict[InFlight, asyncio.Task[None]] = {}
-        self._opening: asyncio.Task[None] | None = None
-        self._reports: set[asyncio.Task[None]] = set()
-        self._commit_lock = asyncio.Lock()
-        self._commit_failing = False
+        self._parked: set[InFlight] = set()
+        self._background: set[asyncio.Task[None]] = set()
+        self._opening: set[asyncio.Task[None]] = set()
         self._progress = asyncio.Event()  # work ended, or the worker is to stop
         self._stopping = asyncio.Event()
         self._defect: BaseException | None = None
         self._rejoin_pauses = delays()
+        self.running = False
+        """Whether ``run`` is under way, and ``last_tick`` therefore moves."""
         self.joined = False
         """Whether the group has given this worker an assignment; one without partitions counts too."""
         self.last_tick = time.monotonic()
         """When the loop last turned, on the monotonic clock; at most some 20 s ago unless the worker hangs."""
+
+    @property
+    def stopped_because(self) -> str | None:
+        """Why no more work is taken, where too much of it ends by the worker's own fault."""
+        return self._breaker.tripped
 
     def stop(self) -> None:
         """Ask ``run`` to finish what is in flight within the grace, and to return."""
@@ -82,6 +129,8 @@ class Worker:
 
     async def run(self) -> None:
         """Join the group and work until ``stop``. Outages are waited for; only a defect ends it by an error."""
+        self.running, self.last_tick = True, time.monotonic()
+        self._start(self._settlement.run(), self._background)
         try:
             await self._unless_stopping(self._outages.until_available(self._membership.start))
             while not self._stopping.is_set():
@@ -94,9 +143,9 @@ class Worker:
         self.last_tick = time.monotonic()
         if self._defect is not None:
             raise self._defect
+        beyond: set[TopicPartition] = set()
         for record in await self._poll():
-            self._submit(record)
-        await self._commit(COMMIT_TIMEOUT_SECONDS)
+            self._submit(record, beyond)
         self._observe()
 
     # ---- poll
@@ -116,10 +165,15 @@ class Worker:
         return [] if self._stopping.is_set() else records
 
     def _free_slots(self) -> int:
-        return 0 if self._stopping.is_set() else self._limits.max_in_flight - len(self._tasks)
+        """How many more records may be taken: none while the worker stops, or waits for something outside."""
+        if self._stopping.is_set() or self._breaker.tripped or self._outages.waiting:
+            return 0
+        taking_slots = len(self._tasks) - min(len(self._parked), MAX_PARKED)
+        return max(0, self._limits.max_in_flight - taking_slots)
 
     def _pause(self, *, everything: bool) -> None:
-        paused = self._partitions.assigned if everything else self._partitions.closed
+        partitions = self._partitions
+        paused = partitions.assigned if everything else partitions.closed | partitions.full
         self._membership.pause_only(paused)
         self._metrics.paused_partitions.set(len(paused))
 
@@ -159,71 +213,79 @@ class Worker:
 
     # ---- submit
 
-    def _submit(self, record: SourceRecord) -> None:
-        """Start the work on a record, unless that is done or running already."""
+    def _submit(self, record: SourceRecord, beyond: set[TopicPartition]) -> None:
+        """Start the work on a record, unless that is done or running already.
+
+        ``beyond`` collects partitions whose window is full: what else was read from them is read again.
+        """
         name = TopicPartition(record.topic, record.partition)
         expected = self._partitions.next_offset(name)
-        if expected is None:
-            return  # closed: it is read again once its partition is open
+        if expected is None or name in beyond:
+            return  # read again once its partition is open, or has room
         if record.offset > expected:
-            self._report(self._report_gap(name, expected, record.offset))
+            self._start(self._report_gap(name, expected, record.offset), self._background)
         elif record.offset < expected:
             log.error("%s-%d began anew: read offset %d after %d", *name, record.offset, expected - 1)
             self._cancel(self._partitions.restart(name, record.offset))
         taken = self._partitions.take(record, time.monotonic())
+        if taken.beyond:
+            beyond.add(name)
+            self._membership.seek(name, record.offset)
         if taken.lost:
             self._cancel([taken.lost])
         if taken.start:
             work = taken.start
-            task = asyncio.create_task(self._handle(record), name=f"record {record.topic}-{record.offset}")
+            task = asyncio.create_task(self._work(work), name=f"record {record.topic}-{record.offset}")
             self._tasks[work] = task
             task.add_done_callback(lambda ended: self._ended(work, ended))
 
+    async def _work(self, work: InFlight) -> None:
+        record = work.record
+        with bind(
+            job_id=f"{record.topic}-{record.partition}-{record.offset}",
+            partition=record.partition,
+            offset=record.offset,
+        ):
+            async with self._quarantine.turn(suspect=work.suspect, deaths=work.deaths) as turn:
+                attempt = RecordAttempt(work, self._partitions, self._settlement, turn, self._parked)
+                answer = await self._handle(record, attempt)
+                attempt.ends()
+            if await self._settlement.settle(work, answer):
+                self._count(answer)
+            else:
+                log.info("answered a record of a partition that went to another worker meanwhile")
+
+    def _count(self, answer: Answer) -> None:
+        self._metrics.records_finished.labels(answer.outcome).inc()
+        if answer.reason is not None:
+            self._metrics.dead_letters.labels(answer.reason).inc()
+        if answer.outcome is not RecordOutcome.SKIPPED:
+            was_tripped = self._breaker.tripped
+            self._breaker.note(answer.reason)
+            if self._breaker.tripped and not was_tripped:
+                self._metrics.intake_stopped.set(1)
+                log.critical("no more work is taken: %s", self._breaker.tripped)
+
     def _ended(self, work: InFlight, task: asyncio.Task[None]) -> None:
         del self._tasks[work]
+        self._parked.discard(work)
         self._progress.set()
         if task.cancelled():
-            return
-        self._defect = self._defect or task.exception()
-        if task.exception() is None and not self._partitions.finish(work):
-            log.info("answered offset %d of a partition that went to another worker meanwhile", work.record.offset)
+            self._partitions.abandon(work)
+        else:
+            self._defect = self._defect or task.exception()
 
     def _cancel(self, lost: Iterable[InFlight]) -> None:
         for work in lost:
             if task := self._tasks.get(work):
                 task.cancel()
 
-    # ---- commit
-
-    async def _commit(self, timeout_seconds: float) -> None:
-        """Tell the broker what is finished: the one place that commits."""
-        async with self._commit_lock:
-            epoch, offsets = self._partitions.epoch, self._partitions.to_commit()
-            if not offsets:
-                return
-            try:
-                await self._membership.commit(offsets, timeout_seconds)
-            except CommitRefused as refusal:
-                self._metrics.commit_failures.inc()
-                log.info("offsets not committed, the group rebalances: %s", refusal)
-            except Unavailable as outage:
-                self._metrics.commit_failures.inc()
-                if not self._commit_failing:
-                    log.warning("offsets not committed, will be tried again: %s", outage.message)
-                self._commit_failing = True
-            else:
-                self._metrics.commits.inc()
-                self._commit_failing = False
-                self._partitions.committed(offsets, epoch)
-
     # ---- rebalances (called by the membership)
 
     async def on_revoked(self) -> None:
         """Commit what is finished; what is not goes on, and is adopted if its partition comes back."""
         self._stop_opening()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._revoke_budget_seconds):
-                await self._commit(self._revoke_budget_seconds)
+        await self._settlement.hand_back(self._revoke_budget_seconds)
         self._partitions.revoke()
 
     def on_assigned(self, partitions: frozenset[TopicPartition]) -> None:
@@ -235,26 +297,35 @@ class Worker:
         self._set_joined(joined=True, partitions=len(partitions))
         log.info("assigned %d partitions: %s", len(partitions), sorted(name.partition for name in partitions))
         self._stop_opening()
-        self._opening = asyncio.create_task(self._open(partitions))
-        self._opening.add_done_callback(self._opened)
+        self._start(self._open(partitions), self._opening)
+
+    def _reopen(self, name: TopicPartition) -> None:
+        """The broker may know better than we do how far one partition is: read it anew."""
+        if name in self._partitions.assigned:
+            self._partitions.close(name)
+            self._start(self._open(frozenset({name})), self._opening)
 
     async def _open(self, partitions: frozenset[TopicPartition]) -> None:
+        await self._outages.until_available(lambda: self._settlement.prepare(partitions))
         ranges = await self._outages.until_available(lambda: self._membership.log_ranges(partitions))
         for name, known in ranges.items():
-            opening = self._partitions.open(name, known)
-            self._membership.seek(name, opening.position)
-            self._cancel(opening.lost)
-            self._report_missing(name, opening.missing)
+            self._opened(name, self._partitions.open(name, known))
         self._pause(everything=not self._free_slots())
+        self._settlement.touch()
 
-    def _opened(self, opening: asyncio.Task[None]) -> None:
-        if not opening.cancelled():
-            self._defect = self._defect or opening.exception()
+    def _opened(self, name: TopicPartition, opening: Opening) -> None:
+        self._membership.seek(name, opening.position)
+        self._cancel(opening.lost)
+        self._report_missing(name, opening.missing)
+        if opening.foreign_metadata:
+            log.warning("%s-%d: the metadata of the commit is not ours: %s", *name, opening.foreign_metadata)
+        if opening.deaths:
+            self._metrics.crashed_attempts.inc(opening.deaths)
+            log.error("%s-%d: a worker died while it worked on one recording alone", *name)
 
     def _stop_opening(self) -> None:
-        if self._opening is not None:
-            self._opening.cancel()
-            self._opening = None
+        for opening in self._opening:
+            opening.cancel()
 
     # ---- offsets that are gone
 
@@ -288,32 +359,42 @@ class Worker:
                 missing.stop - 1,
             )
 
-    def _report(self, report: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(report)
-        self._reports.add(task)
-        task.add_done_callback(self._reports.discard)
-
     # ---- the end
 
     async def _drain(self) -> None:
-        """Let work in flight end and commit it, within the grace. Nothing new is taken: no slot is free now."""
+        """Let work in flight end, within the grace. Nothing new is taken: no slot is free now.
+
+        Records that wait for their own object are not waited for: nothing is lost when they are tried elsewhere.
+        """
         deadline = time.monotonic() + self._limits.shutdown_grace_seconds
-        while self._tasks and time.monotonic() < deadline:
+        while self._tasks.keys() - self._parked and time.monotonic() < deadline:
             await self._run_once()
         if self._tasks:
-            log.warning("grace is over: %d records are left to whoever takes over", len(self._tasks))
+            log.warning("%d records are left to whoever takes over", len(self._tasks))
 
     async def _close(self) -> None:
         self._set_joined(joined=False, partitions=0)
         self._stop_opening()
-        tasks = {*self._tasks.values(), *self._reports}
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=CLOSE_TIMEOUT_SECONDS)
-        await self._commit(CLOSE_TIMEOUT_SECONDS)
+        await _end(self._tasks.values())
+        await self._settlement.hand_back(CLOSE_TIMEOUT_SECONDS)
+        await _end(self._background)
         await self._membership.stop(CLOSE_TIMEOUT_SECONDS)
         self._observe()
+        self.running = False
+
+    # ---- tasks and figures
+
+    def _start(self, work: Coroutine[None, None, None], group: set[asyncio.Task[None]]) -> None:
+        """Run something beside the loop; what it raises ends the worker."""
+        task = asyncio.create_task(work)
+        group.add(task)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            group.discard(task)
+            if not task.cancelled():
+                self._defect = self._defect or task.exception()
+
+        task.add_done_callback(ended)
 
     def _set_joined(self, *, joined: bool, partitions: int) -> None:
         self.joined = joined
@@ -322,5 +403,14 @@ class Worker:
     def _observe(self) -> None:
         oldest = min((work.since for work in self._tasks), default=None)
         self._metrics.in_flight.set(len(self._tasks))
+        self._metrics.waiting_objects.set(len(self._parked))
+        self._metrics.suspects.set(sum(work.suspect for work in self._tasks))
         self._metrics.oldest_in_flight_seconds.set(0 if oldest is None else time.monotonic() - oldest)
         self._metrics.incomplete_offsets.set(self._partitions.incomplete_offsets)
+
+
+async def _end(tasks: Collection[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(set(tasks), timeout=CLOSE_TIMEOUT_SECONDS)

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,46 @@ class EngineFacts:
     is_multilingual: bool
 
 
+CLEARED_AFTER_SECONDS: Final = 300.0
+"""How much audio a suspect gets through alone until it goes on beside others."""
+
+
+class Turn(Protocol):
+    """What the engine asks and tells about one attempt at a recording.
+
+    A recording that was open when a worker died may have killed it. It is then a suspect: its native code runs alone.
+    """
+
+    @property
+    def alone(self) -> bool:
+        """Whether the recording is a suspect."""
+        ...
+
+    async def begins(self) -> None:
+        """Return once native code may touch the recording; a suspect has the engine to itself by then."""
+
+    def cleared(self) -> None:
+        """A suspect is past ``CLEARED_AFTER_SECONDS`` of audio; it goes on beside others."""
+
+    def ends(self) -> None:
+        """No native code touches the recording any more. Told before anybody else gets the engine to himself."""
+
+
+class _Uncontended:
+    """The turn of who keeps no record of attempts."""
+
+    alone = False
+
+    async def begins(self) -> None: ...
+
+    def cleared(self) -> None: ...
+
+    def ends(self) -> None: ...
+
+
+UNCONTENDED: Final[Turn] = _Uncontended()
+
+
 class Engine(Protocol):
     """Turns samples into text."""
 
@@ -58,11 +98,32 @@ class Engine(Protocol):
         """Which engine, which model."""
         ...
 
-    def transcribe(self, samples: AsyncIterator[Samples], options: Options) -> AsyncGenerator[Passage, None]:
+    @property
+    def seconds_ahead(self) -> float:
+        """Audio that may have been transcribed beyond the passages that a recording has given."""
+        ...
+
+    def transcribe(
+        self,
+        samples: AsyncIterator[Samples],
+        options: Options,
+        *,
+        turn: Turn = UNCONTENDED,
+        after_seconds: float = 0.0,
+    ) -> AsyncGenerator[Passage, None]:
         """Transcribe a recording as it is decoded, blocks of samples in, passages out.
 
-        A recording without speech gives no passage. Closing the iterator ends the work.
-        Raises Rejected for options that this model cannot honour.
+        A recording without speech gives no passage. Closing the iterator ends the work. What ends at or before
+        ``after_seconds`` is not transcribed: an attempt that ended there goes on with the same text, given the same
+        samples from their start and the language that it had found.
+        Raises Rejected for options that this model cannot honour, and what ``turn.begins`` raises.
+        """
+        ...
+
+    def overdue(self, now: float) -> float | None:
+        """Seconds past its deadline of the native call that is furthest past it; None when none is.
+
+        ``now`` is of the monotonic clock. For any thread.
         """
         ...
 

@@ -4,39 +4,39 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from binding import AbortFlag, Context, Library, Parameters, State, Transcription, VadContext
 from binding import Segment as FoundSegment
-from consumer.audio.speech import Window, energy_probabilities, find_speech
-from consumer.engine.base import EngineFacts, Options, Passage, Samples
+from consumer.audio.speech import FRAME_SAMPLES, SAMPLE_RATE_HERTZ, WINDOW_FRAMES, Window, find_speech
+from consumer.engine.base import UNCONTENDED, EngineFacts, Options, Passage, Samples, Turn
+from consumer.engine.deadline import Deadlines
+from consumer.engine.native_work import NativeWork
 from consumer.engine.options import checked_options
 from consumer.engine.pool import StatePool
 from consumer.observe.metrics import Metrics
 from schemas import Segment, Word
 
+_LONGEST_WINDOW_SECONDS: Final = WINDOW_FRAMES * FRAME_SAMPLES / SAMPLE_RATE_HERTZ
+_LEAST_REST_SAMPLES: Final = SAMPLE_RATE_HERTZ // 5
+
 
 class WhisperLibraryAdapter:
     """Loads the shared libraries and the model once, transcribes by direct C calls, frees all in ``close``.
 
-    Windows of all recordings share the states. A recording has at most ``n_states + 1`` windows waiting, so a
-    long one takes its turn among short ones, and no more of it is decoded than that.
+    Windows of all recordings share the states in rotation. A recording has at most ``n_states + 1`` windows waiting,
+    and no more of it is decoded than that.
     """
 
-    def __init__(
-        self, facts: EngineFacts, pool: StatePool, context: Context, vad: VadContext | None, metrics: Metrics
-    ) -> None:
+    def __init__(self, facts: EngineFacts, pool: StatePool, context: Context, metrics: Metrics) -> None:
         self.facts = facts
         self._pool = pool
         self._context = context
-        self._vad = vad
-        self._vad_thread = ThreadPoolExecutor(1, thread_name_prefix="vad")
         self._metrics = metrics
 
     @classmethod
@@ -49,30 +49,76 @@ class WhisperLibraryAdapter:
         *,
         n_states: int,
         metrics: Metrics,
+        deadlines: Deadlines | None = None,
     ) -> Self:
         """Load the model and make the states. Raises ModelInitError or StateInitError."""
         context = await asyncio.to_thread(Context, library, model)
         try:
             vad = await asyncio.to_thread(VadContext, library, vad_model) if vad_model else None
-            pool = StatePool(context, n_states, metrics)
+            pool = StatePool(context, vad, n_states, metrics, deadlines or Deadlines())
         except BaseException:
             context.close()
             raise
-        return cls(facts, pool, context, vad, metrics)
+        return cls(facts, pool, context, metrics)
 
-    async def transcribe(self, samples: AsyncIterator[Samples], options: Options) -> AsyncGenerator[Passage, None]:
+    @property
+    def seconds_ahead(self) -> float:
+        """See ``Engine.seconds_ahead``: the windows that wait or run."""
+        return (self._pool.n_states + 1) * _LONGEST_WINDOW_SECONDS
+
+    async def transcribe(
+        self,
+        samples: AsyncIterator[Samples],
+        options: Options,
+        *,
+        turn: Turn = UNCONTENDED,
+        after_seconds: float = 0.0,
+    ) -> AsyncGenerator[Passage, None]:
         """See ``Engine.transcribe``."""
         options = checked_options(options, self._context.is_multilingual)
+        with NativeWork(self._pool.places, turn, after_seconds) as native_work:
+            windows = self._windows(native_work, samples, round(after_seconds * SAMPLE_RATE_HERTZ))
+            async with aclosing(self._passages(native_work, windows, options)) as passages:
+                async for passage in passages:
+                    yield passage
+                    native_work.given(passage)
+
+    def overdue(self, now: float) -> float | None:
+        """See ``Engine.overdue``."""
+        return self._pool.overdue(now)
+
+    async def close(self) -> None:
+        """End what runs, free states, VAD and model."""
+        await self._pool.close()
+        self._context.close()
+
+    async def _windows(
+        self, native_work: NativeWork, samples: AsyncIterator[Samples], after_sample: int
+    ) -> AsyncGenerator[Window, None]:
+        """The windows of a recording, without what lies before a sample."""
+
+        async def detect(heard: Samples) -> NDArray[np.float32]:
+            await native_work.begin()  # nothing native touches a recording before its detection
+            return await self._pool.detect(native_work, heard)
+
+        async with aclosing(find_speech(samples, detect)) as windows:
+            async for window in windows:
+                if rest := _after(window, after_sample):
+                    yield rest
+
+    async def _passages(
+        self, native_work: NativeWork, windows: AsyncGenerator[Window, None], options: Options
+    ) -> AsyncGenerator[Passage, None]:
         pending: deque[asyncio.Task[Passage]] = deque()
         try:
-            async with aclosing(find_speech(samples, self._detect)) as windows:
+            async with aclosing(windows):
                 async for window in windows:
                     if options.language is None:  # the first window speaks for the whole recording
-                        passage = await self._transcribe(window, options)
+                        passage = await self._transcribe(native_work, window, options)
                         options = Options(passage.language, options.task, options.prompt)
                         yield passage
                         continue
-                    pending.append(asyncio.create_task(self._transcribe(window, options)))
+                    pending.append(asyncio.create_task(self._transcribe(native_work, window, options)))
                     while len(pending) > self._pool.n_states or (pending and pending[0].done()):
                         yield await pending.popleft()
             while pending:
@@ -82,22 +128,7 @@ class WhisperLibraryAdapter:
                 task.cancel()
             await asyncio.gather(*pending, return_exceptions=True)
 
-    async def close(self) -> None:
-        """End what runs, free states, VAD and model."""
-        await self._pool.close()
-        await asyncio.to_thread(self._vad_thread.shutdown)
-        if self._vad:
-            self._vad.close()
-        self._context.close()
-
-    async def _detect(self, samples: Samples) -> NDArray[np.float32]:
-        if self._vad is None:
-            return energy_probabilities(samples)
-        return await asyncio.get_running_loop().run_in_executor(
-            self._vad_thread, self._vad.speech_probabilities, samples
-        )
-
-    async def _transcribe(self, window: Window, options: Options) -> Passage:
+    async def _transcribe(self, native_work: NativeWork, window: Window, options: Options) -> Passage:
         def work(state: State, abort: AbortFlag) -> tuple[Transcription, float | None, float]:
             started = time.perf_counter()
             language, probability = options.language, None
@@ -110,11 +141,11 @@ class WhisperLibraryAdapter:
             )
             return found, probability, time.perf_counter() - started
 
-        found, probability, seconds = await self._pool.run(work)
+        found, probability, seconds = await self._pool.run(native_work, window.seconds, work)
         self._metrics.windows.inc()
         self._metrics.window_seconds.observe(seconds)
-        return Passage(
-            end_seconds=window.start_seconds + window.seconds,
+        passage = Passage(
+            end_seconds=(window.start_sample + window.samples.size) / SAMPLE_RATE_HERTZ,
             segments=tuple(
                 on_recording_clock(segment, window.start_seconds, window.seconds)
                 for segment in found.segments
@@ -124,6 +155,20 @@ class WhisperLibraryAdapter:
             language_probability=probability,
             inference_seconds=seconds,
         )
+        native_work.transcribed(passage)
+        return passage
+
+
+def _after(window: Window, sample: int) -> Window | None:
+    """The part of a window from this sample of the recording on; None where it is too short for a word.
+
+    Whoever goes on with a recording on a machine like the last one's finds the same windows and cuts none of them.
+    """
+    done = sample - window.start_sample
+    if done <= 0:
+        return window
+    rest = window.samples[done:]
+    return Window(sample, rest) if rest.size >= _LEAST_REST_SAMPLES else None
 
 
 def on_recording_clock(segment: FoundSegment, start_seconds: float, length_seconds: float) -> Segment:

@@ -1,52 +1,78 @@
-"""States and threads: N windows are transcribed at once, each on a state and a thread of its own.
+"""States, detector and threads: every native call on a recording is made here, and none without a turn.
 
-N states with one thread each do more in total than one state with N threads (measured: 1.1 to 1.3 times),
+N windows are transcribed at once, each on a state and a thread of its own, and one detector looks for speech beside
+them. N states with one thread each do more in total than one state with N threads (measured: 1.1 to 1.3 times),
 because the decoder's small matrices do not divide well.
 """
 
 import asyncio
-import contextlib
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Final, TypeVar
 
-from binding import AbortFlag, Context, State
+import numpy as np
+from numpy.typing import NDArray
+
+from binding import AbortFlag, Context, State, VadContext
+from consumer.audio.speech import SAMPLE_RATE_HERTZ, energy_probabilities
+from consumer.engine.base import Samples
+from consumer.engine.deadline import Deadlines
+from consumer.engine.places import Places
 from consumer.observe.metrics import Metrics
 
 T = TypeVar("T")
 
+WINDOW: Final = "window"
+DETECTION: Final = "detection"
+
 
 class StatePool:
-    """Hands out states in the order they were asked for; whoever asks for many waits behind who asks for one."""
+    """Hands states and detector to recordings in rotation, or to one suspect alone (see ``turns``).
 
-    def __init__(self, context: Context, n_states: int, metrics: Metrics) -> None:
+    An ``owner`` is whatever stands for one recording; it is told from others by its hash.
+    """
+
+    def __init__(
+        self, context: Context, vad: VadContext | None, n_states: int, metrics: Metrics, deadlines: Deadlines
+    ) -> None:
         """Make ``n_states`` states one after another. Raises StateInitError where memory is short."""
         self._context = context
+        self._vad = vad
         self._metrics = metrics
-        self._executor = ThreadPoolExecutor(n_states, thread_name_prefix="whisper")
-        self._free: asyncio.Queue[State] = asyncio.Queue()
+        self._deadlines = deadlines
+        self.places = Places({WINDOW: n_states, DETECTION: 1})
+        self._executor = ThreadPoolExecutor(n_states + 1, thread_name_prefix="whisper")
+        self._free = [context.new_state() for _ in range(n_states)]
         self._running: set[AbortFlag] = set()
-        for _ in range(n_states):
-            self._free.put_nowait(context.new_state())
         self.n_states = n_states
         metrics.states.set(n_states)
 
-    async def run(self, work: Callable[[State, AbortFlag], T]) -> T:
-        """Run ``work`` in a thread with a state that nobody else uses.
+    async def run(self, owner: Hashable, audio_seconds: float, work: Callable[[State, AbortFlag], T]) -> T:
+        """Run ``work`` on so much audio in a thread with a state that nobody else uses.
 
         When the caller is cancelled the work is told to abort, and the state goes back to the pool once the
         thread has really let go of it.
         """
-        self._metrics.windows_queued.inc()
-        try:
-            state = await self._free.get()
-        finally:
-            self._metrics.windows_queued.dec()
-        flag = AbortFlag()
+        with self._metrics.windows_queued.track_inprogress():
+            await self.places.take(WINDOW, owner)
+        state, flag = self._free.pop(), AbortFlag()
         self._running.add(flag)
         self._metrics.states_busy.inc()
-        future = asyncio.get_running_loop().run_in_executor(self._executor, self._in_thread, work, state, flag)
-        future.add_done_callback(lambda done: self._release(flag, state, done))
+
+        def call() -> tuple[State, T]:
+            usable = self._context.new_state() if state.is_closed else state  # the library freed it in an earlier error
+            return usable, work(usable, flag)
+
+        def release(done: "asyncio.Future[tuple[State, T]]") -> None:
+            self._running.discard(flag)
+            self._metrics.states_busy.dec()
+            failed = done.cancelled() or done.exception() is not None
+            self._free.append(state if failed else done.result()[0])
+            self.places.free(WINDOW)
+
+        future = asyncio.get_running_loop().run_in_executor(self._executor, self._timed, audio_seconds, call, flag)
+        future.add_done_callback(release)
         try:
             _, result = await asyncio.shield(future)
         except asyncio.CancelledError:
@@ -54,22 +80,48 @@ class StatePool:
             raise
         return result
 
-    def _in_thread(self, work: Callable[[State, AbortFlag], T], state: State, flag: AbortFlag) -> tuple[State, T]:
-        if state.is_closed:  # the library freed it in an earlier error
-            state = self._context.new_state()
-        return state, work(state, flag)
+    async def detect(self, owner: Hashable, samples: Samples) -> NDArray[np.float32]:
+        """The probability of speech of each frame; see ``consumer.audio.speech.FindSpeech``."""
+        vad = self._vad
+        if vad is None:
+            return energy_probabilities(samples)
+        await self.places.take(DETECTION, owner)
+        future = asyncio.get_running_loop().run_in_executor(
+            self._executor,
+            self._timed,
+            samples.size / SAMPLE_RATE_HERTZ,
+            lambda: vad.speech_probabilities(samples),
+            None,
+        )
+        future.add_done_callback(self._detected)
+        return await asyncio.shield(future)
 
-    def _release(self, flag: AbortFlag, state: State, done: "asyncio.Future[tuple[State, T]]") -> None:
-        self._running.discard(flag)
-        self._metrics.states_busy.dec()
-        failed = done.cancelled() or done.exception() is not None
-        self._free.put_nowait(state if failed else done.result()[0])
+    def overdue(self, now: float) -> float | None:
+        """See ``Engine.overdue``."""
+        return self._deadlines.overdue(now)
 
     async def close(self) -> None:
-        """Abort what runs, wait for the threads, free the states."""
+        """Abort what runs, wait for the threads, free states and detector."""
         for flag in self._running:
             flag.set()
         await asyncio.to_thread(self._executor.shutdown)
-        with contextlib.suppress(asyncio.QueueEmpty):
-            while True:
-                self._free.get_nowait().close()
+        while self._free:
+            self._free.pop().close()
+        if self._vad is not None:
+            self._vad.close()
+
+    def _timed(self, audio_seconds: float, call: Callable[[], T], flag: AbortFlag | None) -> T:
+        """One native call, under its deadline, in a thread. Detection is too quick to say anything of windows."""
+        running = self._deadlines.begin(audio_seconds, time.monotonic())
+        teaches = False
+        try:
+            result = call()
+            teaches = flag is not None and not flag.is_set()
+            return result
+        finally:
+            self._deadlines.end(running, time.monotonic(), teaches=teaches)
+
+    def _detected(self, done: "asyncio.Future[NDArray[np.float32]]") -> None:
+        if not done.cancelled():
+            done.exception()  # seen, in case that nobody waits for it any more
+        self.places.free(DETECTION)

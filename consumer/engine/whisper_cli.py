@@ -5,6 +5,10 @@ figures. Each job loads the model anew, keeps the whole recording on disk as WAV
 The result is read from the JSON file that whisper-cli writes; its prose is never parsed. As of old, all of a recording
 goes to the model, silence too: whisper-cli's own detector runs four threads whatever it is told, which on two busy
 cores took 160 s for 11 s of audio.
+
+Its native code runs outside this process. It keeps the rules of turns all the same: a crash of the machine's memory
+(which ends whisper-cli and worker alike) has its suspects too. There is one passage, at the end, so nothing to go on
+from; what another engine has left of a recording is not done again.
 """
 
 import asyncio
@@ -25,13 +29,17 @@ from binding import Token
 from binding.results import words_of
 from consumer import die_with_parent
 from consumer.audio.speech import SAMPLE_RATE_HERTZ
-from consumer.engine.base import EngineFacts, Options, Passage, Samples
+from consumer.engine.base import UNCONTENDED, EngineFacts, Options, Passage, Samples, Turn
+from consumer.engine.deadline import Deadlines
 from consumer.engine.library import on_recording_clock
+from consumer.engine.native_work import NativeWork
 from consumer.engine.options import checked_options
+from consumer.engine.places import Places
 from consumer.observe.metrics import Metrics
 
 # The end-of-text token; tokens from it on are special. It is 50256 in the English vocabulary.
 _END_OF_TEXT: Final = {True: 50257, False: 50256}
+_PROCESS: Final = "process"
 
 
 class WhisperCliFailedError(Exception):
@@ -49,38 +57,72 @@ class WhisperCliEngine:
         *,
         n_processes: int,
         metrics: Metrics,
+        deadlines: Deadlines | None = None,
         scratch: Path | None = None,
     ) -> None:
         self.facts = facts
         self._program = program
         self._model = model
-        self._turn = asyncio.Semaphore(n_processes)
+        self._places = Places({_PROCESS: n_processes})
+        self._deadlines = deadlines or Deadlines()
         self._metrics = metrics
         self._scratch = scratch
         metrics.states.set(n_processes)
 
-    async def transcribe(self, samples: AsyncIterator[Samples], options: Options) -> AsyncGenerator[Passage, None]:
+    @property
+    def seconds_ahead(self) -> float:
+        """See ``Engine.seconds_ahead``: all of a recording is given at once."""
+        return 0.0
+
+    async def transcribe(
+        self,
+        samples: AsyncIterator[Samples],
+        options: Options,
+        *,
+        turn: Turn = UNCONTENDED,
+        after_seconds: float = 0.0,
+    ) -> AsyncGenerator[Passage, None]:
         """See ``Engine.transcribe``. Raises WhisperCliFailedError when the process fails."""
         options = checked_options(options, self.facts.is_multilingual)
-        with tempfile.TemporaryDirectory(prefix="whisper-cli-", dir=self._scratch) as name:
+        with (
+            NativeWork(self._places, turn, after_seconds) as native_work,
+            tempfile.TemporaryDirectory(prefix="whisper-cli-", dir=self._scratch) as name,
+        ):
             recording, result = Path(name) / "recording.wav", Path(name) / "result"
-            seconds = await _write_wav(recording, samples)
+            seconds = await _write_wav(recording, samples, round(after_seconds * SAMPLE_RATE_HERTZ))
             if seconds == 0:
                 return
-            async with self._turn:
-                started = time.perf_counter()
-                with self._metrics.states_busy.track_inprogress():
-                    await self._run(self._command(recording, result, options))
-                inference_seconds = time.perf_counter() - started
+            await native_work.begin()
+            inference_seconds = await self._infer(native_work, self._command(recording, result, options), seconds)
             found = await asyncio.to_thread(result.with_suffix(".json").read_bytes)
-        self._metrics.windows.inc()
-        self._metrics.window_seconds.observe(inference_seconds)
-        passage = self._passage(found, seconds, inference_seconds)
-        if passage.segments:
-            yield passage
+            passage = self._passage(found, after_seconds, seconds, inference_seconds)
+            native_work.transcribed(passage)
+            if passage.segments:
+                yield passage
+
+    def overdue(self, now: float) -> float | None:
+        """See ``Engine.overdue``. Processes count as native code: the worker's end is theirs."""
+        return self._deadlines.overdue(now)
 
     async def close(self) -> None:
         """Nothing outlives a job."""
+
+    async def _infer(self, native_work: NativeWork, command: list[str], audio_seconds: float) -> float:
+        """Run the command when it is its turn; returns seconds it took."""
+        await self._places.take(_PROCESS, native_work)
+        call = self._deadlines.begin(audio_seconds, time.monotonic())
+        teaches = False
+        try:
+            with self._metrics.states_busy.track_inprogress():
+                await self._run(command)
+            teaches = True
+        finally:
+            ended = time.monotonic()
+            self._deadlines.end(call, ended, teaches=teaches)
+            self._places.free(_PROCESS)
+        self._metrics.windows.inc()
+        self._metrics.window_seconds.observe(ended - call.began)
+        return ended - call.began
 
     def _command(self, recording: Path, result: Path, options: Options) -> list[str]:
         command = [str(self._program), "-m", str(self._model), "-f", str(recording)]
@@ -113,7 +155,7 @@ class WhisperCliEngine:
             last = complaint.decode(errors="replace").strip().splitlines()[-3:]
             raise WhisperCliFailedError(f"{self._program} ended with status {process.returncode}: {' | '.join(last)}")
 
-    def _passage(self, found: bytes, seconds: float, inference_seconds: float) -> Passage:
+    def _passage(self, found: bytes, start_seconds: float, seconds: float, inference_seconds: float) -> Passage:
         # A character may be split over tokens, so a token's text need not be UTF-8 by itself.
         document = json.loads(found.decode("utf-8", errors="surrogateescape"))
         language = document["result"]["language"]
@@ -121,8 +163,10 @@ class WhisperCliEngine:
             _segment(entry, language, _END_OF_TEXT[self.facts.is_multilingual]) for entry in document["transcription"]
         ]
         return Passage(
-            end_seconds=seconds,
-            segments=tuple(on_recording_clock(segment, 0.0, seconds) for segment in segments if segment.text.strip()),
+            end_seconds=start_seconds + seconds,
+            segments=tuple(
+                on_recording_clock(segment, start_seconds, seconds) for segment in segments if segment.text.strip()
+            ),
             language=language,
             language_probability=None,
             inference_seconds=inference_seconds,
@@ -153,13 +197,15 @@ def _segment(entry: dict[str, Any], language: str, end_of_text: int) -> FoundSeg
     )
 
 
-async def _write_wav(path: Path, samples: AsyncIterator[Samples]) -> float:
-    """Write 16-bit WAV; returns seconds written."""
-    n_samples = 0
+async def _write_wav(path: Path, samples: AsyncIterator[Samples], after_sample: int) -> float:
+    """Write 16-bit WAV of what comes after a sample; returns seconds written."""
+    n_seen = n_written = 0
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 2, SAMPLE_RATE_HERTZ, 0, "NONE", ""))
         async for block in samples:
-            pcm = (np.clip(block, -1, 1) * 32767).astype("<i2")
+            rest = block[max(0, after_sample - n_seen) :]
+            n_seen += block.size
+            n_written += rest.size
+            pcm = (np.clip(rest, -1, 1) * 32767).astype("<i2")
             await asyncio.to_thread(file.writeframesraw, pcm.tobytes())
-            n_samples += block.size
-    return n_samples / SAMPLE_RATE_HERTZ
+    return n_written / SAMPLE_RATE_HERTZ

@@ -36,6 +36,13 @@ class RecordOutcome(StrEnum):
     SKIPPED = "skipped"
 
 
+class TransactionOutcome(StrEnum):
+    """How a transaction of ``DELIVERY=exactly_once`` ended."""
+
+    COMMITTED = "committed"
+    ABORTED = "aborted"
+
+
 DEPENDENCIES = ("store", "broker", "disk", "decoder")
 """What ``Unavailable.dependency`` may name."""
 
@@ -73,6 +80,9 @@ class Metrics:
             "dead_letters", "Records sent to the dead-letter topic, by reason.", label="reason"
         )
         self.in_flight = self._gauge("in_flight", "Records taken from the input topic and not yet finished.")
+        self.in_flight_bytes = self._gauge(
+            "in_flight", "Bytes of the recordings that are on the spool disk, or about to be.", "bytes"
+        )
         self.oldest_in_flight_seconds = self._gauge(
             "oldest_in_flight",
             "Age of the record that has been in flight longest; 0 when there is none.",
@@ -93,6 +103,30 @@ class Metrics:
         self.retries = self._counter(
             "retries", "Attempts repeated because something outside was unavailable.", label="dependency"
         )
+        self.dependency_waiting = self._gauge(
+            "dependency_waiting",
+            "Records, and steps of the consumer itself, that wait for something outside to come back.",
+            label="dependency",
+        )
+        self.object_retries = self._counter(
+            "object_retries", "Attempts repeated because one object could not be had although its bucket answers."
+        )
+        self.waiting_objects = self._gauge(
+            "waiting_objects", "Records off the queue's head that wait for their own object alone."
+        )
+        self.suspects = self._gauge(
+            "suspects", "Records that were open when a worker died, and run or wait to run alone."
+        )
+        self.crashed_attempts = self._counter(
+            "crashed_attempts", "Deaths of a worker counted against the record that ran alone."
+        )
+        self.intake_stopped = self._gauge(
+            "intake_stopped",
+            "Is 1 if too many records were dead-lettered by the worker's own fault, so that it takes no more; else 0.",
+        )
+        self.transactions = self._counter(
+            "transactions", "Kafka transactions of exactly-once delivery, by how they ended.", label="outcome"
+        )
         self.offsets_skipped = self._counter(
             "offsets_skipped",
             "Offsets that the broker had deleted before they were read (out-of-range position).",
@@ -107,6 +141,8 @@ class Metrics:
         _start_at_zero(self.records_finished, RecordOutcome)
         _start_at_zero(self.dead_letters, Reason)
         _start_at_zero(self.retries, DEPENDENCIES)
+        _start_at_zero(self.dependency_waiting, DEPENDENCIES)
+        _start_at_zero(self.transactions, TransactionOutcome)
 
     def _define_pipeline(self) -> None:
         self.fetched_bytes = self._counter("fetched", "Bytes of recordings read from the object store.", "bytes")
@@ -124,6 +160,13 @@ class Metrics:
         )
         self.decode_damage = self._counter("decode_damage", "Recordings that were transcribed in spite of damage.")
         self.no_speech = self._counter("no_speech", "Recordings in which no speech was found.")
+        self.results_reused = self._counter(
+            "results_reused", "Jobs answered with a result that was stored before, without inference."
+        )
+        self.checkpoints_written = self._counter("checkpoints_written", "Checkpoints of recordings written.")
+        self.checkpoints_resumed = self._counter(
+            "checkpoints_resumed", "Recordings that went on from a checkpoint instead of from their beginning."
+        )
         _start_at_zero(self.stage_seconds, TIMED_STAGES)
 
     def _define_engine(self) -> None:
@@ -153,8 +196,8 @@ class Metrics:
     def _counter(self, name: str, meaning: str, unit: str = "", *, label: str = "") -> Counter:
         return Counter(name, meaning, _labels(label), namespace=NAMESPACE, unit=unit, registry=self.registry)
 
-    def _gauge(self, name: str, meaning: str, unit: str = "") -> Gauge:
-        return Gauge(name, meaning, namespace=NAMESPACE, unit=unit, registry=self.registry)
+    def _gauge(self, name: str, meaning: str, unit: str = "", *, label: str = "") -> Gauge:
+        return Gauge(name, meaning, _labels(label), namespace=NAMESPACE, unit=unit, registry=self.registry)
 
     def _histogram(
         self, name: str, meaning: str, buckets: tuple[float, ...], unit: str = "", *, label: str = ""

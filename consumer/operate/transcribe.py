@@ -80,7 +80,7 @@ async def _transcribe(path: Path, transcriber: Transcriber, options: Options, pr
                 done = end_seconds
 
             return await transcriber.transcribe(
-                file, path.name, options, lambda passage: on_passage(passage.end_seconds)
+                file, path.name, options, on_passage=lambda passage: on_passage(passage.end_seconds)
             )
 
 

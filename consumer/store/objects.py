@@ -1,7 +1,16 @@
 """Recordings in the object store: what an event names is fetched as it was when the event was sent.
 
-A fetch is pinned to the event's version and ETag, streamed into an unlinked temporary file, bounded in
-bytes and hashed on the way. Writing and hashing happen off the event loop.
+A fetch is pinned to the upload's version and ETag, streamed into an unlinked temporary file, bounded in bytes and in
+time without progress, and hashed on the way. Writing and hashing happen off the event loop.
+
+What an error means:
+
+1. No connection, no answer, throttling, credentials that ran out, a bucket that is not there: Unavailable, unasked.
+2. A delete marker, a version that is not there, a key or version that no object can have: Rejected(MISSING); they
+   never come back. Another ETag than the upload's: Rejected(SUPERSEDED).
+3. Everything else may be of this object alone (no such key, forbidden, an error of the server, a body that breaks off):
+   it is an ObjectFault if its bucket answers (``bucket_probe``), else Unavailable.
+4. An answer to HEAD has no body and so names no reason: then a GET is asked for it.
 """
 
 import asyncio
@@ -15,18 +24,16 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from botocore.exceptions import ClientError
 
-from consumer.errors import Reason, Rejected, Stage, Unavailable
-from consumer.store.s3 import error_code, outages
+from consumer.errors import ObjectFault, Reason, Rejected, Stage, Unavailable
+from consumer.store.bucket_probe import BucketProbe
+from consumer.store.s3 import BROKEN_OFF, asking, error_code, in_time, outages, read_chunk, status
 from schemas import AudioUploaded
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
-_CHUNK_BYTES = 1024 * 1024
-
 # Codes that say: under this name there is nothing, and there will not be.
-_MISSING = {
-    "NoSuchKey",
+_NEVER = {
     "NoSuchVersion",
     "MethodNotAllowed",  # the version is a delete marker
     "InvalidArgument",  # a version id that no version can have
@@ -35,6 +42,20 @@ _MISSING = {
     "XMinioInvalidResourceName",
 }
 _SUPERSEDED = {"PreconditionFailed", "412"}
+
+# Errors that are never of one object. SignatureDoesNotMatch is none of them: a key that something on the way rewrites
+# gives it too, so the bucket is asked.
+_OUTAGES = {
+    "NoSuchBucket",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "RequestTimeTooSkewed",
+    "TokenRefreshRequired",
+    "RequestTimeout",
+    "SlowDown",
+}
+_OUTAGE_STATUSES = {429, 503}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,22 +88,20 @@ class ObjectStore:
 
     def __init__(self, client: "S3Client") -> None:
         self._client = client
+        self._probe = BucketProbe(client)
 
-    async def head(self, bucket: str, key: str, version_id: str | None = None) -> ObjectFacts:
-        """Ask for the facts of an object.
+    async def head(self, upload: AudioUploaded) -> ObjectFacts:
+        """Ask for the facts of what an upload names, pinned to its version and ETag as far as it names them.
 
-        Raises Rejected (MISSING) where there is no such object, Unavailable for everything else.
+        Raises Rejected (MISSING, SUPERSEDED), ObjectFault, Unavailable: ``store``.
         """
-        versioned: Any = {"VersionId": version_id} if version_id else {}
-        with outages(f"asking for {bucket}/{key}", self._client):
+        async with asking(f"asking for {upload.bucket}/{upload.key}", self._client):
             try:
-                answer = await self._client.head_object(Bucket=bucket, Key=key, **versioned)
+                answer = await self._client.head_object(Bucket=upload.bucket, Key=upload.key, **_pin(upload))
             except ClientError as error:
-                gone = {"404", "405", "400"} if version_id else {"404"}
-                if error_code(error) not in gone:
-                    raise
-                await self._client.head_bucket(Bucket=bucket)  # HEAD answers 404 for a missing bucket too
-                raise _missing(bucket, key, version_id) from error
+                await self._judge(await self._explained(error, upload), upload)
+                raise
+        self._probe.was_read(upload.bucket, upload.key)
         return ObjectFacts(
             etag=answer["ETag"].strip('"'),
             size_bytes=answer["ContentLength"],
@@ -94,7 +113,7 @@ class ObjectStore:
         """Download a recording into a temporary file in ``spool_dir`` (None: the system's).
 
         Raises Rejected: MISSING, SUPERSEDED (overwritten since the event), EMPTY, TOO_LARGE (over
-        ``max_bytes``); Unavailable: ``store``, or ``disk`` where the spool cannot be written.
+        ``max_bytes``); ObjectFault; Unavailable: ``store``, or ``disk`` where the spool cannot be written.
         """
         spool = _Spool(spool_dir)
         try:
@@ -106,22 +125,22 @@ class ObjectStore:
     async def _fetch(self, upload: AudioUploaded, max_bytes: int, spool: "_Spool") -> Fetched:
         with outages(f"fetching {upload.bucket}/{upload.key}", self._client):
             try:
-                answer = await self._client.get_object(Bucket=upload.bucket, Key=upload.key, **_pin(upload))
+                async with in_time(self._client):
+                    answer = await self._client.get_object(Bucket=upload.bucket, Key=upload.key, **_pin(upload))
             except ClientError as error:
-                refusal = _refusal(error, upload)
-                if refusal is None:
-                    raise
-                raise refusal from error
+                await self._judge(error, upload)
+                raise
             body = answer["Body"]
             async with body:
                 _check_size(answer.get("ContentLength", 0), max_bytes, upload)
-                while chunk := await _read_chunk(body):
+                while chunk := await self._read_chunk(body, upload):
                     _check_size(spool.size_bytes + len(chunk), max_bytes, upload)
                     await spool.write(chunk)
         if spool.size_bytes == 0:
             raise Rejected(
                 Reason.EMPTY, Stage.FETCH, f"{upload.bucket}/{upload.key} has no bytes; upload the recording again"
             )
+        self._probe.was_read(upload.bucket, upload.key)
         return Fetched(
             spool=spool.rewound(),
             size_bytes=spool.size_bytes,
@@ -129,6 +148,40 @@ class ObjectStore:
             etag=answer["ETag"].strip('"'),
             version_id=answer.get("VersionId"),
         )
+
+    async def _read_chunk(self, body: Any, upload: AudioUploaded) -> bytes:
+        try:
+            return await read_chunk(body, self._client)
+        except BROKEN_OFF as error:
+            if not await self._probe.answers(upload.bucket):
+                raise
+            raise ObjectFault(
+                Reason.UNREADABLE,
+                f"{upload.bucket}/{upload.key} breaks off while its bucket answers: {str(error) or 'it is too slow'}",
+            ) from error
+
+    async def _explained(self, error: ClientError, upload: AudioUploaded) -> ClientError:
+        """The same error with its reason, by a GET of one byte; the error itself where that succeeds."""
+        try:
+            answer = await self._client.get_object(
+                Bucket=upload.bucket, Key=upload.key, Range="bytes=0-0", **_pin(upload)
+            )
+        except ClientError as explained:
+            return explained
+        answer["Body"].close()
+        return error
+
+    async def _judge(self, error: ClientError, upload: AudioUploaded) -> None:
+        """Raise what an error means; return where it is an outage."""
+        code = error_code(error)
+        if code in _NEVER or _is_delete_marker(error):
+            raise _missing(upload) from error
+        if code in _SUPERSEDED:
+            raise _superseded(upload) from error
+        if code in _OUTAGES or status(error) in _OUTAGE_STATUSES:
+            return
+        if await self._probe.answers(upload.bucket):
+            raise _fault(error, upload) from error
 
 
 class _Spool:
@@ -172,22 +225,8 @@ class _Spool:
                 self._file.close()
 
 
-async def _read_chunk(body: Any) -> bytes:
-    """Up to a chunk; the network gives pieces of some kilobytes, each too small for a thread of its own.
-
-    Raises IncompleteReadError where the stream ends before the announced length.
-    """
-    chunk = bytearray()
-    while len(chunk) < _CHUNK_BYTES:
-        piece = await body.read(_CHUNK_BYTES - len(chunk))
-        if not piece:
-            break
-        chunk += piece
-    return bytes(chunk)
-
-
 def _pin(upload: AudioUploaded) -> Any:
-    """Request parameters that make the store answer with what the event named, or not at all."""
+    """Request parameters that make the store answer with what the upload names, or not at all."""
     pin = {}
     if upload.version_id:
         pin["VersionId"] = upload.version_id
@@ -206,22 +245,38 @@ def _check_size(size_bytes: int, max_bytes: int, upload: AudioUploaded) -> None:
         )
 
 
-def _refusal(error: ClientError, upload: AudioUploaded) -> Rejected | None:
-    code = error_code(error)
-    if code in _MISSING:
-        return _missing(upload.bucket, upload.key, upload.version_id)
-    if code in _SUPERSEDED:
-        return Rejected(
-            Reason.SUPERSEDED,
-            Stage.FETCH,
-            f"{upload.bucket}/{upload.key} no longer has the ETag {upload.etag}: it was overwritten since the "
-            "event; the newer upload has an event of its own",
-        )
-    return None
+def _is_delete_marker(error: ClientError) -> bool:
+    return error.response["ResponseMetadata"].get("HTTPHeaders", {}).get("x-amz-delete-marker") == "true"
 
 
-def _missing(bucket: str, key: str, version_id: str | None) -> Rejected:
-    version = f" in version {version_id}" if version_id else ""
+def _missing(upload: AudioUploaded) -> Rejected:
+    return Rejected(Reason.MISSING, Stage.FETCH, _there_is_no(upload))
+
+
+def _there_is_no(upload: AudioUploaded) -> str:
+    version = f" in version {upload.version_id}" if upload.version_id else ""
+    return f"there is no object {upload.bucket}/{upload.key}{version}; was it deleted or renamed?"
+
+
+def _superseded(upload: AudioUploaded) -> Rejected:
     return Rejected(
-        Reason.MISSING, Stage.FETCH, f"there is no object {bucket}/{key}{version}; was it deleted or renamed?"
+        Reason.SUPERSEDED,
+        Stage.FETCH,
+        f"{upload.bucket}/{upload.key} no longer has the ETag {upload.etag}: it was overwritten since the "
+        "event; the newer upload has an event of its own",
+    )
+
+
+def _fault(error: ClientError, upload: AudioUploaded) -> ObjectFault:
+    if status(error) == 404:
+        return ObjectFault(Reason.MISSING, _there_is_no(upload))
+    what = f"{error_code(error)}: {error.response['Error'].get('Message') or 'no message'}"
+    if status(error) in {401, 403}:
+        return ObjectFault(
+            Reason.FORBIDDEN,
+            f"the store refuses {upload.bucket}/{upload.key} though not its bucket ({what}); "
+            "check the policies on this object",
+        )
+    return ObjectFault(
+        Reason.UNREADABLE, f"the store fails on {upload.bucket}/{upload.key} though not on its bucket ({what})"
     )

@@ -1,30 +1,45 @@
-"""Transcripts in the object store, each written once.
+"""Transcripts in the object store, each written once, and what was given up, beside them.
 
-A result lies under a key that follows from its source and its ``transcript_id``, so whoever holds the event
-can find it, and doing a job again finds what the first time wrote.
+Everything about one recording lies under ``results/{sha256(bucket/key)}/``:
+
+1. ``{transcript_id}.json`` is a result. Whoever holds the event can find it, and doing a job again finds what the first
+   time wrote: the write has the condition that nothing lies there, and who loses the race answers with what does.
+2. A result from which no answer can be made (not JSON, of another recording, fields missing) counts as none: it is
+   transcribed again, and the new one replaces it, on condition that nobody did so before.
+3. ``{of the ETag}.dead-letter.json`` says that and why an upload became a dead letter. The latest one stays.
+
+Results are read tolerantly: another version of the worker may have written them.
 """
 
 import hashlib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
+import orjson
 from botocore.exceptions import ClientError
 
 from consumer.errors import Unavailable
-from consumer.store.s3 import error_code, outages
+from consumer.store.s3 import asking, error_code, read_object
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
+log = logging.getLogger(__name__)
+
+_CONTENT_TYPE = "application/json"
+_TAKEN = {"PreconditionFailed", "412"}
+
 
 @dataclass(frozen=True, slots=True)
 class StoredResult:
-    """Where a result lies, with the size and hexadecimal SHA-256 of the bytes that lie there."""
+    """A result as it lies there: its bytes, and the same as a document."""
 
     bucket: str
     key: str
-    size_bytes: int
-    sha256: str
+    body: bytes = field(repr=False)
+    document: Mapping[str, Any] = field(repr=False)
 
 
 class ResultStore:
@@ -34,46 +49,124 @@ class ResultStore:
         self._client = client
         self._bucket = bucket
 
-    async def put(self, transcript_id: str, source_bucket: str, source_key: str, body: bytes) -> StoredResult:
-        """Store a result unless one is there already; the returned facts are of what lies there.
+    async def ensure_bucket(self) -> None:
+        """Create the bucket where it is missing. Where that may not be done the log says so; raises Unavailable."""
+        async with asking(f"looking for bucket {self._bucket}", self._client):
+            try:
+                await self._client.head_bucket(Bucket=self._bucket)
+            except ClientError as error:
+                if error_code(error) != "404":  # who may not ask may still write
+                    return
+                await self._create_bucket()
 
+    async def _create_bucket(self) -> None:
+        region: Any = self._client.meta.region_name
+        # S3's first region is the one that must not be named.
+        place: Any = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+        try:
+            await self._client.create_bucket(Bucket=self._bucket, **place)
+        except ClientError as error:
+            if error_code(error) != "BucketAlreadyOwnedByYou":
+                log.error(
+                    "there is no bucket %s and it cannot be created (%s): create it, or set RESULTS_BUCKET to one that "
+                    "there is",
+                    self._bucket,
+                    error_code(error),
+                )
+        else:
+            log.info("created bucket %s for results", self._bucket)
+
+    async def put(
+        self,
+        transcript_id: str,
+        source_bucket: str,
+        source_key: str,
+        body: bytes,
+        metadata: Mapping[str, str],
+    ) -> StoredResult:
+        """Store a result unless one is there already; what is returned is what lies there.
+
+        ``metadata`` lies beside it as the object's user metadata; what is not printable ASCII is left out.
         Raises Unavailable.
         """
         key = result_key(transcript_id, source_bucket, source_key)
-        with outages(f"storing {self._bucket}/{key}", self._client):
-            try:
-                await self._client.put_object(
-                    Bucket=self._bucket, Key=key, Body=body, ContentType="application/json", IfNoneMatch="*"
-                )
-            except ClientError as error:
-                if error_code(error) not in {"PreconditionFailed", "412"}:
-                    raise
-            else:
-                return self._facts(key, body)
-        present = await self.get(transcript_id, source_bucket, source_key)
-        if present is None:
-            raise Unavailable("store", f"{self._bucket}/{key} was there and is gone again; it is tried again")
-        return self._facts(key, present)
+        condition: Any = {"IfNoneMatch": "*"}
+        while not await self._put_if(condition, key, body, metadata):
+            present = await read_object(self._client, self._bucket, key)
+            if present is None:
+                raise Unavailable("store", f"{self._bucket}/{key} was there and is gone again; it is tried again")
+            found, etag = present
+            if (document := _document(found, transcript_id)) is not None:
+                return StoredResult(self._bucket, key, found, document)
+            condition = {"IfMatch": etag}
+        return StoredResult(self._bucket, key, body, orjson.loads(body))
 
-    async def get(self, transcript_id: str, source_bucket: str, source_key: str) -> bytes | None:
+    async def get(self, transcript_id: str, source_bucket: str, source_key: str) -> StoredResult | None:
         """The result that lies there, or None. Raises Unavailable."""
         key = result_key(transcript_id, source_bucket, source_key)
-        with outages(f"reading {self._bucket}/{key}", self._client):
-            try:
-                answer = await self._client.get_object(Bucket=self._bucket, Key=key)
-            except ClientError as error:
-                if error_code(error) != "NoSuchKey":
-                    raise
-                return None
-            body = answer["Body"]
-            async with body:
-                return bytes(await body.read())
+        present = await read_object(self._client, self._bucket, key)
+        if present is None:
+            return None
+        found, _ = present
+        document = _document(found, transcript_id)
+        if document is None:
+            log.error("no answer can be made from the result %s/%s: it is made again", self._bucket, key)
+            return None
+        return StoredResult(self._bucket, key, found, document)
 
-    def _facts(self, key: str, body: bytes) -> StoredResult:
-        return StoredResult(self._bucket, key, len(body), hashlib.sha256(body).hexdigest())
+    async def put_marker(self, source_bucket: str, source_key: str, etag: str | None, body: bytes) -> None:
+        """Note that an upload became a dead letter. Raises Unavailable."""
+        key = marker_key(source_bucket, source_key, etag)
+        async with asking(f"storing {self._bucket}/{key}", self._client, n_bytes=len(body)):
+            await self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType=_CONTENT_TYPE)
+
+    async def _put_if(self, condition: Any, key: str, body: bytes, metadata: Mapping[str, str]) -> bool:
+        """Whether the store took it."""
+        sendable = {name: value for name, value in metadata.items() if value.isascii() and value.isprintable()}
+        async with asking(f"storing {self._bucket}/{key}", self._client, n_bytes=len(body)):
+            try:
+                await self._client.put_object(
+                    Bucket=self._bucket,
+                    Key=key,
+                    Body=body,
+                    ContentType=_CONTENT_TYPE,
+                    Metadata=sendable,
+                    **condition,
+                )
+            except ClientError as error:
+                if error_code(error) not in _TAKEN:
+                    raise
+                return False
+        return True
+
+
+def source_prefix(source_bucket: str, source_key: str) -> str:
+    """What the keys of everything about one recording begin with; no byte of its name leaks or needs escaping."""
+    return f"results/{hashlib.sha256(f'{source_bucket}/{source_key}'.encode()).hexdigest()}/"
 
 
 def result_key(transcript_id: str, source_bucket: str, source_key: str) -> str:
-    """Key of a result: results of one recording lie together, and no byte of its name leaks or needs escaping."""
-    source = hashlib.sha256(f"{source_bucket}/{source_key}".encode()).hexdigest()
-    return f"results/{source}/{transcript_id}.json"
+    """Key of a result."""
+    return f"{source_prefix(source_bucket, source_key)}{transcript_id}.json"
+
+
+def marker_key(source_bucket: str, source_key: str, etag: str | None) -> str:
+    """Key of the note that an upload became a dead letter; ``unknown`` where its ETag never was known.
+
+    An ETag is what a sender says it is, of any length and with any character: hence its digest.
+    """
+    name = hashlib.sha256(etag.encode()).hexdigest() if etag else "unknown"
+    return f"{source_prefix(source_bucket, source_key)}{name}.dead-letter.json"
+
+
+def _document(body: bytes, transcript_id: str) -> Mapping[str, Any] | None:
+    """The stored JSON, if it is of this transcript and has what the answer is made of."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    match document:
+        case {"transcriptId": str(name), "completedAt": str(), "source": {"bucket": str(), "key": str()}}:
+            return document if name == transcript_id else None
+        case _:
+            return None

@@ -31,7 +31,7 @@ def _run(*arguments: str | Path, **environment: str) -> "subprocess.CompletedPro
 def test_help_names_every_command() -> None:
     shown = _run("--help")
     assert shown.returncode == 0
-    for command in ("run", "transcribe", "artifacts", "doctor", "demo"):
+    for command in ("run", "transcribe", "artifacts", "redrive", "reconcile", "doctor", "demo"):
         assert command in shown.stdout
 
 

@@ -89,4 +89,4 @@ async def test_stop_is_bounded_while_the_broker_is_away(server: KafkaServer) -> 
             await asyncio.wait_for(worker.running, 40)
             assert time.monotonic() - begun < 1 + 3 * 5 + 2  # the grace, three bounded steps, and slack
         await server.start()
-        assert await clients.committed(topics.group_id, topics.input) is None
+        assert not await clients.committed(topics.group_id, topics.input)

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from consumer.delivery.handling import SOURCE
 from consumer.delivery.job import Job, Outcome
 from consumer.delivery.membership import MembershipOptions
 from consumer.errors import Reason, Rejected, Stage, Unavailable
 from consumer.operate.kafka_server import KafkaServer
-from tests.support.delivery import GatedWork, Topics, event, outcome, running_worker
+from tests.support.delivery import GatedWork, Plain, Topics, event, outcome, running_worker
 from tests.support.kafka_clients import KafkaClients, kafka_clients
 
 
@@ -25,7 +26,11 @@ async def test_an_upload_is_answered_and_then_committed(clients: KafkaClients) -
     await clients.send(topics.input, event("a"))
     async with running_worker(clients, topics, GatedWork()) as worker:
         (message,) = await clients.read(topics.output, 1)
-        assert (message.key, message.value, message.headers) == (b"a", b"0:0", (("done", b"yes"),))
+        assert (message.key, message.value, message.headers) == (
+            b"a",
+            b"0:0",
+            (("done", b"yes"), (SOURCE, f"{topics.input}-0-0".encode())),
+        )
         await clients.wait_committed(topics.group_id, topics.input, 1)
         assert worker.worker.joined
         assert worker.metric("records_finished_total", outcome="completed") == 1
@@ -52,8 +57,8 @@ async def test_nothing_is_committed_before_the_answer_is_acknowledged(clients: K
     await clients.send(topics.input, event("a"))
     async with running_worker(clients, topics, GatedWork(), grace_seconds=0, publish_timeout_seconds=0.5) as worker:
         await worker.wait_metric("retries_total", lambda value: value > 0, dependency="broker")
-        assert await clients.committed(topics.group_id, topics.input) is None
-    assert await clients.committed(topics.group_id, topics.input) is None
+        assert not await clients.committed(topics.group_id, topics.input)
+    assert not await clients.committed(topics.group_id, topics.input)
 
 
 async def test_what_can_never_succeed_becomes_a_dead_letter_byte_for_byte(clients: KafkaClients) -> None:
@@ -63,7 +68,7 @@ async def test_what_can_never_succeed_becomes_a_dead_letter_byte_for_byte(client
     topics = await Topics.create(clients)
     value, headers = event("ü"), (("trace", b"\x00\xff"), ("trace", b""), ("x", b"1"))
     await clients.send(topics.input, value, key=b"\xfe\x00", headers=headers)
-    async with running_worker(clients, topics, reject) as worker:
+    async with running_worker(clients, topics, Plain(reject)) as worker:
         (letter,) = await clients.read(topics.dead_letters, 1)
         await clients.wait_committed(topics.group_id, topics.input, 1)
         assert worker.metric("dead_letters_total", reason="not_audio") == 1
@@ -85,7 +90,7 @@ async def test_a_defect_of_the_work_is_a_dead_letter_and_the_worker_goes_on(clie
     topics = await Topics.create(clients)
     await clients.send(topics.input, event("bad"))
     await clients.send(topics.input, event("good"))
-    async with running_worker(clients, topics, fail_once):
+    async with running_worker(clients, topics, Plain(fail_once)):
         (letter,) = await clients.read(topics.dead_letters, 1)
         await clients.wait_committed(topics.group_id, topics.input, 2)
     assert letter.header("whisper-consumer-reason") == "internal"
@@ -99,7 +104,7 @@ async def test_work_that_cancels_itself_is_a_defect_not_a_hang(clients: KafkaCli
 
     topics = await Topics.create(clients)
     await clients.send(topics.input, event("a"))
-    async with running_worker(clients, topics, cancel_itself):
+    async with running_worker(clients, topics, Plain(cancel_itself)):
         (letter,) = await clients.read(topics.dead_letters, 1)
         await clients.wait_committed(topics.group_id, topics.input, 1)
     assert letter.header("whisper-consumer-reason") == "internal"
@@ -128,10 +133,10 @@ async def test_an_outage_is_waited_for_and_not_committed(clients: KafkaClients) 
 
     topics = await Topics.create(clients)
     await clients.send(topics.input, event("a"))
-    async with running_worker(clients, topics, unavailable_at_first) as worker:
+    async with running_worker(clients, topics, Plain(unavailable_at_first)) as worker:
         await worker.wait_until(lambda: attempts == 3)
         assert worker.metric("retries_total", dependency="store") == 2
-        assert await clients.committed(topics.group_id, topics.input) is None
+        assert not await clients.committed(topics.group_id, topics.input)
         down.set()
         await clients.wait_committed(topics.group_id, topics.input, 1)
         assert await clients.size(topics.dead_letters) == 0

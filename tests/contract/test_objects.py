@@ -2,18 +2,22 @@
 
 import asyncio
 import hashlib
+import json
 import resource
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import aioboto3
 import pytest
+from aiobotocore.config import AioConfig
 from types_aiobotocore_s3 import S3Client
 
-from consumer.errors import Reason, Rejected, Stage, Unavailable
+from consumer.errors import ObjectFault, Reason, Rejected, Unavailable
 from consumer.operate.seaweed_server import SeaweedServer
 from consumer.settings import StoreSettings, load
+from consumer.store import s3 as store_s3
 from consumer.store.objects import Fetched, ObjectStore
 from consumer.store.s3 import open_client
 from schemas import AudioUploaded
@@ -30,6 +34,7 @@ async def store_at(
     *,
     access_key: str = "tests",
     secret_key: str = "tests-secret",  # noqa: S107 - of the fixture's server
+    connect_timeout_seconds: float = 2,
     read_timeout_seconds: float = 30,
 ) -> AsyncIterator[ObjectStore]:
     settings = load(
@@ -37,7 +42,7 @@ async def store_at(
         minio_endpoint=endpoint,
         minio_access_key=access_key,
         minio_secret_key=secret_key,
-        minio_connect_timeout_seconds=2,
+        minio_connect_timeout_seconds=connect_timeout_seconds,
         minio_read_timeout_seconds=read_timeout_seconds,
     )
     async with open_client(settings) as client:
@@ -111,20 +116,48 @@ async def test_a_version_pins_the_fetch(store: ObjectStore, client: S3Client, bu
 
 async def test_head_tells_the_facts(store: ObjectStore, client: S3Client, bucket: str) -> None:
     put = await client.put_object(Bucket=bucket, Key=KEY, Body=b"1234", ContentType="audio/wav")
-    facts = await store.head(bucket, KEY)
+    facts = await store.head(AudioUploaded(bucket=bucket, key=KEY))
     assert facts.etag == put["ETag"].strip('"')
     assert facts.size_bytes == 4
     assert facts.content_type == "audio/wav"
     assert facts.version_id is None
 
 
-async def test_a_missing_object_is_rejected(store: ObjectStore, bucket: str, tmp_path: Path) -> None:
-    with pytest.raises(Rejected, match="no object") as caught:
-        await fetch(store, AudioUploaded(bucket=bucket, key=KEY), tmp_path)
-    assert (caught.value.reason, caught.value.stage) == (Reason.MISSING, Stage.FETCH)
+async def test_head_is_pinned_too(store: ObjectStore, client: S3Client, bucket: str) -> None:
+    await client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    first = await client.put_object(Bucket=bucket, Key=KEY, Body=b"first")
+    await client.put_object(Bucket=bucket, Key=KEY, Body=b"newer")
+    facts = await store.head(AudioUploaded(bucket=bucket, key=KEY, version_id=first["VersionId"]))
+    assert (facts.etag, facts.version_id) == (first["ETag"].strip('"'), first["VersionId"])
     with pytest.raises(Rejected) as caught:
-        await store.head(bucket, KEY)
+        await store.head(AudioUploaded(bucket=bucket, key=KEY, etag=facts.etag))
+    assert caught.value.reason is Reason.SUPERSEDED
+
+
+async def test_a_missing_object_is_a_fault_of_this_object(store: ObjectStore, bucket: str, tmp_path: Path) -> None:
+    with pytest.raises(ObjectFault, match="no object") as caught:
+        await fetch(store, AudioUploaded(bucket=bucket, key=KEY), tmp_path)
     assert caught.value.reason is Reason.MISSING
+    with pytest.raises(ObjectFault) as caught:
+        await store.head(AudioUploaded(bucket=bucket, key=KEY))
+    assert caught.value.reason is Reason.MISSING
+
+
+async def test_a_deleted_object_is_rejected(minio: MinioServer, tmp_path: Path) -> None:
+    async with s3_client(minio) as client:
+        bucket = await new_bucket(client)
+        await client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        await client.put_object(Bucket=bucket, Key=KEY, Body=b"first")
+        deleted = await client.delete_object(Bucket=bucket, Key=KEY)
+        store = ObjectStore(client)
+        for version_id in (None, deleted["VersionId"]):
+            upload = AudioUploaded(bucket=bucket, key=KEY, version_id=version_id)
+            with pytest.raises(Rejected) as caught:
+                await fetch(store, upload, tmp_path)
+            assert caught.value.reason is Reason.MISSING
+            with pytest.raises(Rejected) as caught:
+                await store.head(upload)
+            assert caught.value.reason is Reason.MISSING
 
 
 async def test_a_missing_version_is_rejected(store: ObjectStore, client: S3Client, bucket: str, tmp_path: Path) -> None:
@@ -160,7 +193,7 @@ async def test_a_missing_bucket_is_an_outage(store: ObjectStore, s3: SeaweedServ
     assert caught.value.dependency == "store"
     assert s3.endpoint in caught.value.message
     with pytest.raises(Unavailable, match="create the bucket"):
-        await store.head("no-such-bucket", KEY)
+        await store.head(AudioUploaded(bucket="no-such-bucket", key=KEY))
 
 
 @pytest.mark.parametrize(("access_key", "named"), [("nobody", "MINIO_ACCESS_KEY"), ("tests", "MINIO_SECRET_KEY")])
@@ -170,8 +203,8 @@ async def test_wrong_credentials_are_an_outage(
     async with store_at(s3.endpoint, access_key=access_key, secret_key="wrong") as store:
         with pytest.raises(Unavailable, match=named):
             await fetch(store, AudioUploaded(bucket=bucket, key=KEY), tmp_path)
-        with pytest.raises(Unavailable, match="MINIO_ACCESS_KEY"):
-            await store.head(bucket, KEY)
+        with pytest.raises(Unavailable, match="MINIO_"):
+            await store.head(AudioUploaded(bucket=bucket, key=KEY))
 
 
 async def test_a_spool_that_cannot_be_written_is_an_outage_of_the_disk(
@@ -214,7 +247,7 @@ async def test_an_unknown_host_is_an_outage(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("key", "version_id"),
-    [("../a.wav", None), ("a//b.wav", None), ("a/", None), (KEY, "1"), (KEY, "11111111-1111-1111-1111-111111111111")],
+    [("../a.wav", None), ("a//b.wav", None), (KEY, "1"), (KEY, "11111111-1111-1111-1111-111111111111")],
 )
 async def test_what_minio_can_never_have_is_no_outage(
     minio: MinioServer, tmp_path: Path, key: str, version_id: str | None
@@ -223,24 +256,127 @@ async def test_what_minio_can_never_have_is_no_outage(
         bucket = await new_bucket(client)
         await client.put_object(Bucket=bucket, Key=KEY, Body=b"1")
     async with store_at(minio.endpoint, access_key=minio.access_key, secret_key=minio.secret_key) as store:
+        upload = AudioUploaded(bucket=bucket, key=key, version_id=version_id)
         with pytest.raises(Rejected) as caught:
-            await fetch(store, AudioUploaded(bucket=bucket, key=key, version_id=version_id), tmp_path)
+            await fetch(store, upload, tmp_path)
         assert caught.value.reason is Reason.MISSING
-        if version_id:
-            with pytest.raises(Rejected):
-                await store.head(bucket, key, version_id)
+        with pytest.raises(Rejected) as caught:
+            await store.head(upload)
+        assert caught.value.reason is Reason.MISSING
+
+
+@pytest.mark.parametrize("key", ["../a.wav", "a/../b.wav", "a//b.wav", "./a", "a/", "?", "#x", "%2e%2e/a"])
+async def test_no_key_is_an_outage(store: ObjectStore, bucket: str, tmp_path: Path, key: str) -> None:
+    """Where something on the way rewrites a key, its signature is wrong: that must stop this record alone."""
+    for ask in (
+        store.head(AudioUploaded(bucket=bucket, key=key)),
+        fetch(store, AudioUploaded(bucket=bucket, key=key), tmp_path),
+    ):
+        with pytest.raises((ObjectFault, Rejected)):
+            await ask
+
+
+def allowed_to_read(bucket: str, *, but: str | None = None) -> list[dict[str, str]]:
+    """Statements of a policy of least privilege: no right to list."""
+    every = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{bucket}/*"}
+    one = {"Effect": "Deny", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{bucket}/{but}"}
+    return [every, one] if but else [every]
 
 
 @asynccontextmanager
-async def peer(answer: bytes, *, then_close: bool) -> AsyncIterator[str]:
-    """A server that reads a request, sends these bytes, and closes the connection or falls silent."""
+async def restricted(minio: MinioServer, *statements: dict[str, str]) -> AsyncIterator[ObjectStore]:
+    """The store as somebody sees it who may do no more than this."""
+    session = aioboto3.Session(minio.access_key, minio.secret_key, region_name="us-east-1")
+    policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
+    async with session.client("sts", endpoint_url=minio.endpoint) as sts:
+        role = await sts.assume_role(
+            RoleArn="arn:aws:iam::123456789012:role/tests", RoleSessionName="tests", Policy=policy
+        )
+    lent = role["Credentials"]
+    session = aioboto3.Session(
+        lent["AccessKeyId"], lent["SecretAccessKey"], lent["SessionToken"], region_name="us-east-1"
+    )
+    config = AioConfig(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1})
+    async with session.client("s3", endpoint_url=minio.endpoint, config=config) as client:
+        yield ObjectStore(client)
+
+
+@pytest.mark.parametrize("read_before", [True, False])
+async def test_one_forbidden_object_is_no_outage(minio: MinioServer, tmp_path: Path, read_before: bool) -> None:
+    async with s3_client(minio) as client:
+        bucket = await new_bucket(client)
+        await client.put_object(Bucket=bucket, Key="open.wav", Body=b"1")
+        await client.put_object(Bucket=bucket, Key="hidden.wav", Body=b"1")
+        async with restricted(minio, *allowed_to_read(bucket, but="hidden.wav")) as store:
+            if read_before:
+                (await fetch(store, AudioUploaded(bucket=bucket, key="open.wav"), tmp_path)).spool.close()
+                await client.delete_object(Bucket=bucket, Key="open.wav")
+            hidden = AudioUploaded(bucket=bucket, key="hidden.wav")
+            for ask in (fetch(store, hidden, tmp_path), store.head(hidden)):
+                with pytest.raises(ObjectFault, match=r"hidden\.wav.*AccessDenied") as caught:
+                    await ask
+                assert caught.value.reason is Reason.FORBIDDEN
+            with pytest.raises(ObjectFault) as caught:
+                await fetch(store, AudioUploaded(bucket=bucket, key="absent.wav"), tmp_path)
+            assert caught.value.reason is Reason.MISSING
+
+
+async def test_what_was_read_last_tells_a_forbidden_object_where_others_may_not_be_looked_for(
+    minio: MinioServer, tmp_path: Path
+) -> None:
+    """As on AWS without ListBucket, where an object that is not there answers 403, too."""
+    async with s3_client(minio) as client:
+        bucket = await new_bucket(client)
+        await client.put_object(Bucket=bucket, Key="calls/open.wav", Body=b"1")
+        await client.put_object(Bucket=bucket, Key="hidden.wav", Body=b"1")
+    readable = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": f"arn:aws:s3:::{bucket}/calls/*"}
+    hidden = AudioUploaded(bucket=bucket, key="hidden.wav")
+    async with restricted(minio, readable) as store:
+        with pytest.raises(Unavailable):
+            await fetch(store, hidden, tmp_path)
+        (await fetch(store, AudioUploaded(bucket=bucket, key="calls/open.wav"), tmp_path)).spool.close()
+        with pytest.raises(ObjectFault):
+            await fetch(store, hidden, tmp_path)
+
+
+async def test_a_forbidden_bucket_is_an_outage(minio: MinioServer, tmp_path: Path) -> None:
+    async with s3_client(minio) as client:
+        bucket, other = await new_bucket(client), await new_bucket(client)
+        await client.put_object(Bucket=bucket, Key=KEY, Body=b"1")
+    upload = AudioUploaded(bucket=bucket, key=KEY)
+    async with restricted(minio, *allowed_to_read(other)) as store:
+        with pytest.raises(Unavailable, match="MINIO_ACCESS_KEY"):
+            await fetch(store, upload, tmp_path)
+        with pytest.raises(Unavailable, match="MINIO_ACCESS_KEY"):
+            await store.head(upload)
+
+
+EMPTY_OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+SLOW_DOWN = b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n"
+
+
+@asynccontextmanager
+async def peer(
+    answer: bytes, *, then_close: bool, trickle: bool = False, to_probe: bytes = EMPTY_OK
+) -> AsyncIterator[str]:
+    """A server that reads a GET, sends these bytes, and closes the connection, trickles on or falls silent.
+
+    HEAD, with which a bucket is probed, is answered by ``to_probe``.
+    """
     done = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(answer)
-        if not then_close:
-            await done.wait()
+        head = await reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"HEAD"):
+            writer.write(to_probe)
+        else:
+            writer.write(answer)
+            while trickle and not done.is_set():
+                writer.write(b"x")
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(done.wait(), 0.05)
+            if not then_close:
+                await done.wait()
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -253,6 +389,24 @@ async def peer(answer: bytes, *, then_close: bool) -> AsyncIterator[str]:
 
 
 HALF = b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nETag: "e"\r\n\r\n' + b"x" * 500
+ENDLESS = b'HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\nETag: "e"\r\n\r\n'
+FAILS = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "then_close"),
+    [
+        pytest.param(b"", True, id="broken off before the answer"),
+        pytest.param(b"", False, id="silent before the answer"),
+        pytest.param(SLOW_DOWN, True, id="throttled"),
+    ],
+)
+async def test_a_store_without_an_answer_is_an_outage(tmp_path: Path, answer: bytes, then_close: bool) -> None:
+    async with peer(answer, then_close=then_close) as endpoint, store_at(endpoint, read_timeout_seconds=0.2) as store:
+        with pytest.raises(Unavailable, match="audio/calls") as caught:
+            await fetch(store, AudioUploaded(bucket="audio", key=KEY), tmp_path)
+    assert caught.value.dependency == "store"
+    assert is_empty(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -260,17 +414,45 @@ HALF = b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nETag: "e"\r\n\r\n' + b"x" * 
     [
         pytest.param(HALF, True, id="broken off in the body"),
         pytest.param(HALF, False, id="silent in the body"),
-        pytest.param(b"", True, id="broken off before the answer"),
-        pytest.param(b"", False, id="silent before the answer"),
-        pytest.param(b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\n\r\n", True, id="503"),
+        pytest.param(FAILS, True, id="500"),
     ],
 )
-async def test_a_broken_store_is_an_outage(tmp_path: Path, answer: bytes, then_close: bool) -> None:
+async def test_one_unreadable_object_is_an_outage_only_if_its_bucket_fails_too(
+    tmp_path: Path, answer: bytes, then_close: bool
+) -> None:
+    upload = AudioUploaded(bucket="audio", key=KEY)
+    for to_probe in (SLOW_DOWN, FAILS, b""):
+        async with (
+            peer(answer, then_close=then_close, to_probe=to_probe) as endpoint,
+            store_at(endpoint, read_timeout_seconds=0.2) as store,
+        ):
+            with pytest.raises(Unavailable, match="audio/calls"):
+                await fetch(store, upload, tmp_path)
     async with peer(answer, then_close=then_close) as endpoint, store_at(endpoint, read_timeout_seconds=0.2) as store:
-        with pytest.raises(Unavailable, match="audio/calls") as caught:
-            await fetch(store, AudioUploaded(bucket="audio", key=KEY), tmp_path)
-    assert caught.value.dependency == "store"
+        with pytest.raises(ObjectFault, match="audio/calls") as caught:
+            await fetch(store, upload, tmp_path)
+    assert caught.value.reason is Reason.UNREADABLE
     assert is_empty(tmp_path)
+
+
+async def test_a_body_that_trickles_for_ever_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_s3, "_SLOWEST_BYTES_PER_SECOND", 1e9)
+    async with (
+        peer(ENDLESS, then_close=False, trickle=True) as endpoint,
+        store_at(endpoint, connect_timeout_seconds=0.2, read_timeout_seconds=0.2) as store,
+    ):
+        with pytest.raises(ObjectFault, match="slow") as caught:
+            await fetch(store, AudioUploaded(bucket="audio", key=KEY), tmp_path)
+    assert caught.value.reason is Reason.UNREADABLE
+
+
+async def test_headers_that_trickle_for_ever_are_an_outage(tmp_path: Path) -> None:
+    async with (
+        peer(b"HTTP/1.1 200 OK\r\nX: ", then_close=False, trickle=True) as endpoint,
+        store_at(endpoint, connect_timeout_seconds=0.2, read_timeout_seconds=0.2) as store,
+    ):
+        with pytest.raises(Unavailable, match="took too long"):
+            await fetch(store, AudioUploaded(bucket="audio", key=KEY), tmp_path)
 
 
 async def test_a_body_of_unannounced_length_is_bounded_too(tmp_path: Path) -> None:

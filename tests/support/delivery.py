@@ -2,22 +2,27 @@
 
 import asyncio
 import uuid
-from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 import orjson
 from prometheus_client import CollectorRegistry
 
+from consumer.delivery.breaker import Breaker
 from consumer.delivery.deadletters import HEADER_BYTES
+from consumer.delivery.effectively_once import EffectivelyOnce
+from consumer.delivery.exactly_once import ExactlyOnce
 from consumer.delivery.handling import RecordHandler, Rules
-from consumer.delivery.job import Job, Outcome, Work
-from consumer.delivery.membership import MembershipOptions
+from consumer.delivery.job import Attempt, Job, Outcome, Work
+from consumer.delivery.membership import Membership, MembershipOptions
+from consumer.delivery.partitions import Partitions, TopicPartition
 from consumer.delivery.publisher import Publisher
-from consumer.delivery.retry import Outages
-from consumer.delivery.worker import Limits, Worker
+from consumer.delivery.worker import Limits, Settlement, Worker
+from consumer.errors import Reason, Stage
 from consumer.observe.metrics import Metrics
+from consumer.outages import Outages
 from tests.support.kafka_clients import KafkaClients
 
 BUCKET = "calls"
@@ -34,6 +39,7 @@ class GatedWork:
     def __init__(self) -> None:
         self.started: Counter[str] = Counter()
         self.cancelled: Counter[str] = Counter()
+        self.dead: defaultdict[Reason, Counter[str]] = defaultdict(Counter)
         self._held: dict[str, asyncio.Event] = {}
         self._changed = asyncio.Condition()
 
@@ -52,8 +58,9 @@ class GatedWork:
         async with asyncio.timeout(30), self._changed:
             await self._changed.wait_for(lambda: self.cancelled[key] > 0)
 
-    async def __call__(self, job: Job) -> Outcome:
+    async def do(self, job: Job, attempt: Attempt) -> Outcome:
         key = job.upload.key
+        await attempt.begins()
         await self._note(self.started, key)
         try:
             if key in self._held:
@@ -63,10 +70,29 @@ class GatedWork:
             raise
         return outcome(job)
 
+    async def given_up(self, job: Job, reason: Reason, stage: Stage | None, message: str) -> None:
+        assert message
+        assert stage is None or stage in Stage
+        await self._note(self.dead[reason], job.upload.key)
+
     async def _note(self, counter: Counter[str], key: str) -> None:
         async with self._changed:
             counter[key] += 1
             self._changed.notify_all()
+
+
+class Plain:
+    """Work that is a function of the job, with an attempt on record."""
+
+    def __init__(self, function: Callable[[Job], Awaitable[Outcome]]) -> None:
+        self._function = function
+
+    async def do(self, job: Job, attempt: Attempt) -> Outcome:
+        await attempt.begins()
+        return await self._function(job)
+
+    async def given_up(self, job: Job, reason: Reason, stage: Stage | None, message: str) -> None:
+        pass
 
 
 def outcome(job: Job) -> Outcome:
@@ -129,6 +155,9 @@ async def running_worker(
     max_in_flight: int = 4,
     grace_seconds: float = 10,
     publish_timeout_seconds: float = 10,
+    exactly_once: bool = False,
+    max_attempts: int = 3,
+    breaker: Breaker | None = None,
     change: Callable[[MembershipOptions], MembershipOptions] = replace,
 ) -> AsyncIterator[RunningWorker]:
     """Run a worker and stop it at the end, if the test has not; its errors surface here."""
@@ -148,10 +177,25 @@ async def running_worker(
     metrics = Metrics(CollectorRegistry())
     outages = Outages(metrics)
     publisher = Publisher(client, 1_048_588 + HEADER_BYTES, publish_timeout_seconds, metrics)
-    handler = RecordHandler(
-        work, publisher, Rules({BUCKET}, topics.output, topics.dead_letters, topics.group_id), outages, metrics
+    rules = Rules({BUCKET}, topics.output, topics.dead_letters, topics.group_id, max_attempts)
+    handler = RecordHandler(work, rules, outages, metrics)
+
+    def settles(partitions: Partitions, membership: Membership, reopen: Callable[[TopicPartition], None]) -> Settlement:
+        if exactly_once:
+            return ExactlyOnce(
+                partitions, reopen, client, topics.group_id, 1_048_588 + HEADER_BYTES, publish_timeout_seconds, metrics
+            )
+        return EffectivelyOnce(partitions, membership, publisher, outages, metrics)
+
+    worker = Worker(
+        membership,
+        handler.handle,
+        settles,
+        breaker or Breaker(1.0),
+        outages,
+        metrics,
+        Limits(max_in_flight, grace_seconds),
     )
-    worker = Worker(membership, handler.handle, outages, metrics, Limits(max_in_flight, grace_seconds))
     running = RunningWorker(worker, metrics, asyncio.create_task(worker.run()))
     try:
         yield running

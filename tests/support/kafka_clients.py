@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +11,8 @@ import aiokafka
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
 from aiokafka.errors import GroupCoordinatorNotAvailableError
 from aiokafka.record.util import calc_crc32c
+
+from consumer.delivery.commit_metadata import Remembered, decode
 
 Header = tuple[str, bytes]
 
@@ -105,6 +107,29 @@ class KafkaClients:
             await consumer.stop()
         return messages
 
+    async def read_all(self, topic: str) -> list[Message]:
+        """All records that a reader with ``read_committed`` sees up to the end of the topic as it is now."""
+        consumer = aiokafka.AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap_servers, isolation_level="read_committed", auto_offset_reset="earliest"
+        )
+        await consumer.start()
+        messages = []
+        try:
+            await consumer._client._wait_on_metadata(topic)
+            names = [aiokafka.TopicPartition(topic, number) for number in consumer.partitions_for_topic(topic) or ()]
+            consumer.assign(names)
+            ends = await consumer.end_offsets(names)
+            async with asyncio.timeout(30):
+                while any([await consumer.position(name) < ends[name] for name in names]):
+                    for records in (await consumer.getmany(timeout_ms=50)).values():
+                        messages += [
+                            Message(record.partition, record.offset, record.key, record.value, tuple(record.headers))
+                            for record in records
+                        ]
+        finally:
+            await consumer.stop()
+        return messages
+
     async def size(self, topic: str) -> int:
         """How many records were ever written to a topic."""
         consumer = aiokafka.AIOKafkaConsumer(bootstrap_servers=self.bootstrap_servers)
@@ -140,6 +165,20 @@ class KafkaClients:
                     await asyncio.sleep(0.02)
         except TimeoutError as error:
             raise TimeoutError(f"{group_id} committed {found} of {topic}-{partition}, not {offset}") from error
+
+    async def remembered(self, group_id: str, topic: str, partition: int = 0) -> Remembered:
+        """What the metadata of the group's commit says beyond its offset."""
+        offsets = await self._admin.list_consumer_group_offsets(group_id)
+        found = offsets.get(aiokafka.TopicPartition(topic, partition))
+        return Remembered() if found is None or found.offset < 0 else decode(found.offset, found.metadata)
+
+    async def wait_remembered(
+        self, group_id: str, topic: str, holds: Callable[[Remembered], bool], partition: int = 0
+    ) -> None:
+        """Wait until the metadata of the group's commit says something."""
+        async with asyncio.timeout(30):
+            while not holds(await self.remembered(group_id, topic, partition)):
+                await asyncio.sleep(0.02)
 
     async def delete_records(self, topic: str, before_offset: int, partition: int = 0) -> None:
         """Delete all records of a partition below an offset."""

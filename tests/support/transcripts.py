@@ -1,6 +1,7 @@
 """Messages of the output topic, valid in every field, for tests that care about one part of them."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 from schemas import Audio, Provenance, Segment, Source, Timings, Transcript
 
@@ -46,4 +47,5 @@ def make_transcript(segments: Iterable[Segment] = ()) -> Transcript:
             timings=Timings(fetch_seconds=0.01, decode_seconds=0.02, transcribe_seconds=0.9, total_seconds=1.0),
             real_time_factor=0.09,
         ),
+        completed_at=datetime(2026, 11, 22, 9, 30, 12, tzinfo=UTC),
     )

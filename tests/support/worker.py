@@ -147,6 +147,7 @@ async def deploy(
         "WHISPER_MODEL_SIZE": "tiny.en",
         "WHISPER_ARTIFACTS_DIR": str(artifacts_dir),
         "HTTP_HOST": LOOPBACK,
+        "OBJECT_RETRY_SECONDS": "1",
         **settings,
     }
     return Deployment(clients, store, environment, directory)

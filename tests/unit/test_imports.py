@@ -12,9 +12,16 @@ ROOT = Path(__file__).resolve().parents[2]
 # From the ground up. A module imports from its own part and from lower levels, never from its own level's others.
 LEVELS = (
     {"schemas", "binding"},
-    {"consumer", "consumer.settings", "consumer.errors", "consumer.die_with_parent"},
+    {"consumer", "consumer.settings", "consumer.errors", "consumer.die_with_parent", "consumer.cgroups"},
     {"consumer.observe"},
-    {"consumer.audio", "consumer.store", "consumer.events"},
+    {
+        "consumer.audio",
+        "consumer.store",
+        "consumer.events",
+        "consumer.outages",
+        "consumer.memory",
+        "consumer.watchdog",
+    },
     {"consumer.engine"},
     {"consumer.identity", "consumer.transcriber"},
     {"consumer.transcribing"},
@@ -54,6 +61,7 @@ ENVIRONMENT = {"os.environ", "os.environb", "os.getenv", "os.getenvb", "os.puten
 
 BUILDERS = ("consumer.app", "consumer.transcribing")
 BUILT_THERE_ALONE = {
+    "CheckpointStore",
     "Decoder",
     "HttpServer",
     "ObjectStore",

@@ -13,7 +13,15 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 import consumer
 from consumer.errors import Reason
 from consumer.events.parsed import SkipKind
-from consumer.observe.metrics import DEPENDENCIES, NAMESPACE, TIMED_STAGES, EventKind, Metrics, RecordOutcome
+from consumer.observe.metrics import (
+    DEPENDENCIES,
+    NAMESPACE,
+    TIMED_STAGES,
+    EventKind,
+    Metrics,
+    RecordOutcome,
+    TransactionOutcome,
+)
 
 BASE_UNITS = ("seconds", "bytes")
 OTHER_UNITS = re.compile(r"_(ms|milliseconds|microseconds|minutes|hours|kb|mb|kilobytes|megabytes|percent)(_|$)")
@@ -79,6 +87,8 @@ def test_series_of_closed_sets_exist_before_the_first_event(metrics: Metrics) ->
     assert all(value("records_finished_total", outcome=outcome) == 0 for outcome in RecordOutcome)
     assert all(value("dead_letters_total", reason=reason) == 0 for reason in Reason)
     assert all(value("retries_total", dependency=dependency) == 0 for dependency in DEPENDENCIES)
+    assert all(value("dependency_waiting", dependency=dependency) == 0 for dependency in DEPENDENCIES)
+    assert all(value("transactions_total", outcome=outcome) == 0 for outcome in TransactionOutcome)
     assert all(value("stage_seconds_count", stage=stage) == 0 for stage in TIMED_STAGES)
     assert value("fetched_bytes_total") == 0
 

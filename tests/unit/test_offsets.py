@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consumer.delivery.commit_metadata import WINDOW_OFFSETS
 from consumer.delivery.offsets import OffsetTracker
 
 
@@ -73,6 +74,60 @@ def test_to_finish_below_the_mark_or_twice_changes_nothing() -> None:
     tracker.finish(6)
     assert tracker.low_water == 5
     assert tracker.finished_above() == {6}
+
+
+def test_no_record_is_begun_beyond_the_window() -> None:
+    tracker = OffsetTracker(5)
+    tracker.begin(5)
+    last = 5 + WINDOW_OFFSETS - 1
+    assert tracker.has_room(last)
+    assert not tracker.has_room(last + 1)
+    with pytest.raises(ValueError, match="window"):
+        tracker.begin(last + 1)
+    assert tracker.next_offset == 6, "it was refused, yet taken note of"
+    tracker.begin(last)
+    tracker.finish(5)
+    assert tracker.has_room(last + 1)
+
+
+def test_with_nothing_unfinished_there_is_room_however_far_the_next_record_is() -> None:
+    tracker = OffsetTracker(5, finished={7})
+    assert tracker.has_room(10**9)
+    assert tracker.begin(10**9)
+    assert tracker.low_water == 10**9
+    assert tracker.finished_above() == frozenset(), "7 lies below the mark now"
+
+
+def test_what_is_passed_over_holds_nothing_up() -> None:
+    tracker = OffsetTracker(5, finished={6})
+    tracker.skip_to(9)
+    assert (tracker.next_offset, tracker.low_water, tracker.finished_above()) == (9, 9, frozenset())
+    tracker.begin(9)
+    tracker.skip_to(20)
+    assert (tracker.next_offset, tracker.low_water) == (20, 9)
+    with pytest.raises(ValueError, match="ascending"):
+        tracker.skip_to(19)
+
+
+@given(st.data())
+def test_what_would_be_finished_is_what_is_finished_afterwards(data: st.DataObject) -> None:
+    begun = sorted(data.draw(st.sets(st.integers(3, 30))))
+    before = data.draw(st.sets(st.integers(3, 30)))
+    finished = [offset for offset in begun if data.draw(st.booleans())]
+    carried_over = data.draw(st.sets(st.integers(31, 35)))
+    tracker = OffsetTracker(3, before)
+    for offset in begun:
+        tracker.begin(offset)
+    others = data.draw(st.sets(st.sampled_from(begun))) | carried_over if begun else carried_over
+    for offset in finished:
+        tracker.finish(offset)
+    unchanged = (tracker.low_water, tracker.finished_above())
+    foreseen = tracker.finished_with(others)
+    assert (tracker.low_water, tracker.finished_above()) == unchanged
+    assert tracker.finished_with(()) == unchanged
+    for offset in others:
+        tracker.finish(offset)
+    assert foreseen == (tracker.low_water, tracker.finished_above())
 
 
 @given(st.data())

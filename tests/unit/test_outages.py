@@ -3,14 +3,17 @@
 import asyncio
 import itertools
 import logging
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from consumer.delivery import retry
-from consumer.delivery.retry import LONGEST_DELAY_SECONDS, Outages, delays
+from consumer import outages as waiting_for_outages
 from consumer.errors import Reason, Rejected, Stage, Unavailable
 from consumer.observe.metrics import Metrics
+from consumer.outages import LONGEST_DELAY_SECONDS, Outages, Wait, delays
 
 
 @pytest.fixture
@@ -20,7 +23,7 @@ def metrics() -> Metrics:
 
 @pytest.fixture
 def outages(metrics: Metrics, monkeypatch: pytest.MonkeyPatch) -> Outages:
-    monkeypatch.setattr(retry, "FIRST_DELAY_SECONDS", 0.001)
+    monkeypatch.setattr(waiting_for_outages, "FIRST_DELAY_SECONDS", 0.001)
     return Outages(metrics)
 
 
@@ -86,3 +89,71 @@ async def test_whoever_is_cancelled_waits_no_longer(outages: Outages, caplog: py
         with caplog.at_level(logging.WARNING, "consumer"), pytest.raises(TimeoutError):
             await asyncio.wait_for(outages.until_available(attempt), 0.01)
     assert len(caplog.messages) == 2
+
+
+async def test_what_is_waited_for_is_told_with_the_latest_message(outages: Outages, metrics: Metrics) -> None:
+    refusals = iter(["refused", "timed out"])
+    told: dict[str, Wait] = {}
+    seen = asyncio.Event()
+
+    async def attempt() -> None:
+        if (message := next(refusals, None)) is not None:
+            raise Unavailable("store", message)
+        told.update(outages.waiting)
+        seen.set()
+        await asyncio.Event().wait()
+
+    waiting = asyncio.create_task(outages.until_available(attempt))
+    async with asyncio.timeout(5):
+        await seen.wait()
+    assert told.keys() == {"store"}
+    assert (told["store"].message, told["store"].waiters) == ("timed out", 1)
+    assert 0 < told["store"].seconds < 5
+    assert str(told["store"]) == "since 0 s: timed out"
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    assert outages.waiting == {}
+
+
+async def test_everybody_who_waits_is_counted_for_what_he_waits_for(outages: Outages, metrics: Metrics) -> None:
+    def waiting(dependency: str) -> float | None:
+        return metrics.registry.get_sample_value("whisper_consumer_dependency_waiting", {"dependency": dependency})
+
+    gate = asyncio.Event()
+
+    def attempts() -> Callable[[], Awaitable[None]]:
+        faults = iter([Unavailable("store", "refused"), Unavailable("broker", "refused")])
+
+        async def attempt() -> None:
+            if (fault := next(faults, None)) is not None:
+                raise fault
+            await gate.wait()
+
+        return attempt
+
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        for _ in range(3):
+            group.create_task(outages.until_available(attempts()))
+        while waiting("broker") != 3:
+            await asyncio.sleep(0)
+        assert waiting("store") == 0
+        assert outages.waiting["broker"].waiters == 3
+        gate.set()
+    assert waiting("broker") == 0
+    assert outages.waiting == {}
+
+
+def test_those_who_failed_together_do_not_come_back_together() -> None:
+    waiters = 1000
+    draw = random.Random(4).random
+    tries: Counter[int] = Counter()  # second -> attempts in it
+    for _ in range(waiters):
+        now = 0.0
+        pauses = delays(draw)
+        while now < 300:
+            now += next(pauses)
+            tries[int(now)] += 1
+    # With pauses of 15 to 30 s, 44 of 1000 come in each second when they are spread evenly.
+    assert max(tries[second] for second in range(120, 300)) < 0.07 * waiters
+    # However long the outage was, nobody sleeps on for longer than the cap.
+    assert sum(tries[second] for second in range(120, 150)) >= waiters

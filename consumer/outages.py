@@ -1,10 +1,15 @@
-"""Waiting for what is outside: again and again, ever more slowly, without end."""
+"""Waiting for what is outside: again and again, ever more slowly, without end.
+
+Whoever waits keeps pauses of his own, with jitter of his own; nobody wakes the others when he gets through. A store
+that throttles lets some through all the time, and waking the rest for that would bring all of them back at once.
+"""
 
 import asyncio
 import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from typing import TypeVar
 
 from consumer.errors import Unavailable
@@ -29,13 +34,39 @@ def delays(draw: Callable[[], float] = random.random) -> Iterator[float]:
         bound = min(2 * bound, LONGEST_DELAY_SECONDS)
 
 
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What is known of a dependency that is waited for."""
+
+    seconds: float
+    """Since the first of those that wait began to."""
+    message: str
+    """What the latest attempt of any of them met."""
+    waiters: int
+
+    def __str__(self) -> str:
+        return f"since {self.seconds:.0f} s: {self.message}"
+
+
+@dataclass(slots=True)
+class _Outage:
+    since: float
+    message: str
+    waiters: int = 0
+
+
 class Outages:
     """Repeats what meets an outage, and tells each change of a dependency once, however many wait for it."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._waiting: dict[str, int] = {}  # dependency -> how many wait for it
-        self._since: dict[str, float] = {}
+        self._outages: dict[str, _Outage] = {}  # by dependency
+
+    @property
+    def waiting(self) -> dict[str, Wait]:
+        """The dependencies that are waited for at present; empty while all is well."""
+        now = time.monotonic()
+        return {name: Wait(now - met.since, met.message, met.waiters) for name, met in self._outages.items()}
 
     async def until_available(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """Await ``attempt()`` until it raises no ``Unavailable``; whatever else it raises goes through."""
@@ -49,6 +80,7 @@ class Outages:
                     if waits_for != outage.dependency:
                         self._leave(waits_for)
                         waits_for = self._enter(outage)
+                    self._outages[outage.dependency].message = outage.message
                     self._metrics.retries.labels(outage.dependency).inc()
                 await asyncio.sleep(next(pauses))
         finally:
@@ -56,17 +88,18 @@ class Outages:
 
     def _enter(self, outage: Unavailable) -> str:
         name = outage.dependency
-        if name not in self._waiting:
-            self._since[name] = time.monotonic()
+        if name not in self._outages:
+            self._outages[name] = _Outage(time.monotonic(), outage.message)
             log.warning("%s unavailable, work waits for it: %s", name, outage.message)
-        self._waiting[name] = self._waiting.get(name, 0) + 1
+        self._outages[name].waiters += 1
+        self._metrics.dependency_waiting.labels(name).inc()
         return name
 
     def _leave(self, name: str | None) -> None:
         if name is None:
             return
-        self._waiting[name] -= 1
-        if self._waiting[name] == 0:
-            del self._waiting[name]
-            seconds = time.monotonic() - self._since.pop(name)
+        self._outages[name].waiters -= 1
+        self._metrics.dependency_waiting.labels(name).dec()
+        if self._outages[name].waiters == 0:
+            seconds = time.monotonic() - self._outages.pop(name).since
             log.info("%s: no work waits for it any longer, after %.1f s", name, seconds)

@@ -1,0 +1,89 @@
+"""Whose native call begins next: recordings in rotation, suspects alone. Pure: no clock, no task, no thread.
+
+A *place* is what a call takes up while it runs (a state, the detector, a process); places are of kinds. An *owner* is
+a recording. Rules:
+
+1. Of one owner, calls of one kind begin in the order they were asked for.
+2. A free place goes to the owner that was served least recently. Whoever begins to wait counts as just served, else a
+   stream of new recordings would starve one that waits already. So each other owner is served at most once while one
+   waits: a recording gets its share beside any number of others, however many calls it has waiting.
+3. No place stays free while a call waits for it that may begin.
+4. An owner may ask to be alone. From then on no call of another begins; once all calls that run are over the owner is
+   alone, and only its calls begin until it gives that back. Who asks to be alone comes in turn, before everybody else.
+5. After it was given back, others begin only when all calls of who was alone are over.
+6. Whoever withdraws leaves nothing behind.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Hashable, Mapping
+from typing import Generic, TypeVar
+
+Waiter = TypeVar("Waiter", bound=Hashable)
+
+
+class Turns(Generic[Waiter]):
+    """Keeps who waits and what runs; ``next`` says who may begin. Owners and waiters are told apart by their hash."""
+
+    def __init__(self, places: Mapping[str, int]) -> None:
+        """``places``: how many calls of each kind may run at once."""
+        self._free = dict(places)
+        # In the order of rule 2: who was served, or came, longest ago is first.
+        self._waiting: dict[str, OrderedDict[Hashable, deque[Waiter]]] = {kind: OrderedDict() for kind in places}
+        self._running = 0
+        self._suspects: OrderedDict[Hashable, Waiter] = OrderedDict()  # who waits to be alone
+        self._alone: Hashable | None = None
+        self._drains = False  # what ran alone is still running
+
+    def ask(self, kind: str, owner: Hashable, waiter: Waiter) -> None:
+        """A call waits for a place."""
+        self._waiting[kind].setdefault(owner, deque()).append(waiter)
+
+    def withdraw(self, kind: str, owner: Hashable, waiter: Waiter) -> None:
+        """A call that waits is wanted no longer."""
+        queue = self._waiting[kind][owner]
+        queue.remove(waiter)
+        if not queue:
+            del self._waiting[kind][owner]
+
+    def ended(self, kind: str) -> None:
+        """A call that had begun is over."""
+        self._free[kind] += 1
+        self._running -= 1
+
+    def ask_alone(self, owner: Hashable, waiter: Waiter) -> None:
+        """An owner waits to be alone. It must have no call that waits or runs."""
+        self._suspects[owner] = waiter
+
+    def give_back(self, owner: Hashable) -> None:
+        """An owner is alone no longer, or does not want to be."""
+        self._suspects.pop(owner, None)
+        if self._alone is not None and self._alone == owner:
+            self._alone = None
+            self._drains = True
+
+    def next(self) -> Waiter | None:
+        """Who may go on now, which counts as begun; None when nobody may. Ask again until then."""
+        if self._alone is None:
+            if self._running and (self._suspects or self._drains):
+                return None
+            self._drains = False
+            if self._suspects:
+                self._alone, waiter = self._suspects.popitem(last=False)
+                return waiter
+        for kind, waiting in self._waiting.items():
+            owner = self._alone if self._alone is not None else next(iter(waiting), None)
+            if self._free[kind] and owner in waiting:
+                return self._begin(kind, owner)
+        return None
+
+    def _begin(self, kind: str, owner: Hashable) -> Waiter:
+        waiting = self._waiting[kind]
+        queue = waiting[owner]
+        waiter = queue.popleft()
+        if queue:
+            waiting.move_to_end(owner)
+        else:
+            del waiting[owner]
+        self._free[kind] -= 1
+        self._running += 1
+        return waiter

@@ -1,0 +1,377 @@
+"""consumer/transcriber.py with the real decoder: going on from what was kept, and when progress is kept.
+
+Where text matters the engine is the real one; where only time does, one that gives what the test says.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from binding import Samples
+from consumer.audio.decoder import Decoder
+from consumer.engine.base import UNCONTENDED, EngineFacts, Options, Passage, Turn
+from consumer.errors import Reason, Rejected, Stage, Unavailable
+from consumer.observe.metrics import Metrics
+from consumer.transcriber import Heard, Progress, Transcriber
+from schemas import Segment
+from schemas.checkpoint import Checkpoint
+from tests.support.speech import write_wav
+from tests.support.watched_engine import (
+    Attempt,
+    joined,
+    read_wav,
+    running_engine,
+    running_transcriber,
+)
+
+
+@pytest.fixture(scope="module")
+def long(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two minutes of speech with pauses."""
+    return write_wav(tmp_path_factory.mktemp("long") / "long.wav", joined(read_wav(sample), 120))
+
+
+def _heard(heard: Heard) -> tuple[object, ...]:
+    """What must not depend on interruptions."""
+    return heard.segments, heard.language, heard.language_probability, heard.duration_seconds, heard.audio
+
+
+def _stored(progress: Progress) -> Progress:
+    """As it comes back from the bucket."""
+    stored = Checkpoint(
+        transcript_id="0" * 64,
+        done_seconds=progress.done_seconds,
+        language=progress.language,
+        language_probability=progress.language_probability,
+        inference_seconds=progress.inference_seconds,
+        segments=progress.segments,
+    ).model_dump_json(by_alias=True)
+    back = Checkpoint.model_validate_json(stored)
+    return Progress(back.done_seconds, back.segments, back.language, back.language_probability, back.inference_seconds)
+
+
+async def test_a_recording_that_was_interrupted_anywhere_reads_as_if_it_was_not(
+    artifacts_dir: Path, long: Path
+) -> None:
+    """Killed (what was kept last is there), cancelled (it is kept up to then) and going on until it is through."""
+    draw = random.Random(11)
+    kept: list[Progress] = []
+
+    async def keep(progress: Progress) -> None:
+        kept.append(progress)
+
+    async with (
+        running_engine(artifacts_dir) as running,
+        running_transcriber(running, checkpoint_audio_seconds=20) as transcriber,
+    ):
+        with long.open("rb") as file:
+            passages: list[Passage] = []
+            whole = await transcriber.transcribe(file, "a.wav", Options(), keep=keep, on_passage=passages.append)
+            assert len(passages) >= 5
+            assert len(kept) >= 3
+            audio_seconds = running.metric("audio_in_seconds_total")
+
+            killed = _stored(draw.choice(kept[:-1]))
+            windows = running.metric("windows_total")
+            heard = await transcriber.transcribe(file, "a.wav", Options(), resume=killed)
+            assert _heard(heard) == _heard(whole)
+            done = sum(passage.end_seconds <= killed.done_seconds for passage in passages)
+            assert running.metric("windows_total") - windows == len(passages) - done, "something was transcribed twice"
+            assert heard.inference_seconds > killed.inference_seconds > 0
+            assert running.metric("audio_in_seconds_total") == pytest.approx(2 * audio_seconds)
+
+            progress: Progress | None = None
+            for interruption in (draw.randint(1, 2), draw.randint(1, 2)):
+                kept.clear()
+                await _cancel_after(interruption, transcriber, file, progress, keep)
+                assert running.metric("backlog_audio_seconds") == pytest.approx(0, abs=1e-6)
+                assert not progress or kept[-1].done_seconds > progress.done_seconds
+                progress = _stored(kept[-1])
+            heard = await transcriber.transcribe(file, "a.wav", Options(), resume=progress)
+            assert _heard(heard) == _heard(whole)
+        await running.pool.wait_until(running.pool.is_at_rest)
+        assert running.metric("backlog_audio_seconds") == pytest.approx(0, abs=1e-6)
+
+
+async def _cancel_after(
+    n_passages: int, transcriber: Transcriber, file: BinaryIO, resume: Progress | None, keep: Any
+) -> None:
+    given: list[Passage] = []
+
+    def on_passage(passage: Passage) -> None:
+        given.append(passage)
+        if len(given) == n_passages:
+            task.cancel()
+
+    task = asyncio.create_task(
+        transcriber.transcribe(file, "a.wav", Options(), resume=resume, keep=keep, on_passage=on_passage)
+    )
+    await asyncio.wait({task})
+    assert task.cancelled()
+    assert len(given) == n_passages
+
+
+async def test_who_goes_on_takes_the_language_that_was_found(artifacts_dir: Path, sample: Path) -> None:
+    """A multilingual model: the rest is not asked for its language again."""
+    async with running_engine(artifacts_dir, 1, "base") as running, running_transcriber(running) as transcriber:
+        with sample.open("rb") as file:
+            progress = Progress(3.0, (), "de", 0.75, 1.0)
+            heard = await transcriber.transcribe(file, "a.wav", Options(), resume=progress)
+    assert (heard.language, heard.language_probability) == ("de", 0.75)
+    assert heard.segments[0].start_seconds >= 3.0
+
+
+class ScriptedEngine:
+    """Gives passages of 30 s, of one segment each, when it is let; says nothing of what it costs."""
+
+    facts = EngineFacts("library", "0", "tiny.en", "m", "0", "0", "any", False)
+
+    def __init__(self, n_passages: int, seconds_ahead: float = 90.0) -> None:
+        self.seconds_ahead = seconds_ahead
+        self.n_passages = n_passages
+        self.may_give = asyncio.Semaphore(n_passages)
+        self.waits = asyncio.Event()
+        self.failure: Exception | None = None
+
+    async def transcribe(
+        self,
+        samples: AsyncIterator[Samples],
+        options: Options,  # noqa: ARG002
+        *,
+        turn: Turn = UNCONTENDED,  # noqa: ARG002
+        after_seconds: float = 0.0,
+    ) -> AsyncGenerator[Passage, None]:
+        async for _ in samples:
+            pass
+        for number in range(1, self.n_passages + 1):
+            if self.may_give.locked():
+                self.waits.set()
+                if self.failure:
+                    raise self.failure
+            await self.may_give.acquire()
+            for _ in range(3):
+                await asyncio.sleep(0)  # other tasks run while a window is transcribed
+            end_seconds = after_seconds + 30.0 * number
+            segment = Segment(
+                start_seconds=end_seconds - 30, end_seconds=end_seconds, text="word", average_log_probability=0
+            )
+            yield Passage(end_seconds, (segment,), "en", None, 1.0)
+
+    def overdue(self, now: float) -> float | None:  # noqa: ARG002
+        return None
+
+    async def close(self) -> None: ...
+
+
+class Kept:
+    """Where progress goes: remembers it, and is as slow as the test wants."""
+
+    def __init__(self) -> None:
+        self.begun: list[Progress] = []
+        self.kept: list[Progress] = []
+        self.at_once = 0
+        self.most_at_once = 0
+        self.may_end = asyncio.Event()
+        self.may_end.set()
+        self.fails = 0
+
+    async def __call__(self, progress: Progress) -> None:
+        self.begun.append(progress)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await self.may_end.wait()
+            if self.fails:
+                self.fails -= 1
+                raise ConnectionError("these are words of the transcript")
+            self.kept.append(progress)
+        finally:
+            self.at_once -= 1
+
+    def seconds(self) -> list[float]:
+        return [progress.done_seconds for progress in self.kept]
+
+
+@asynccontextmanager
+async def _scripted(engine: ScriptedEngine, **options: Any) -> AsyncIterator[Transcriber]:
+    decoder = Decoder(max_duration_seconds=60, stall_timeout_seconds=30)
+    await decoder.start()
+    try:
+        yield Transcriber(decoder, engine, Metrics(CollectorRegistry()), **options)
+    finally:
+        await decoder.close()
+
+
+async def _run(
+    sample: Path,
+    engine: ScriptedEngine,
+    keep: Kept,
+    drive: Callable[["asyncio.Task[Heard]", list[Passage]], Any] | None = None,
+    **options: Any,
+) -> Heard | None:
+    """Transcribe with a scripted engine; ``drive`` is awaited meanwhile. None where it was cancelled."""
+    given: list[Passage] = []
+    constructed = {name: options.pop(name) for name in list(options) if name == "checkpoint_audio_seconds"}
+    async with _scripted(engine, **constructed) as transcriber:
+        with sample.open("rb") as file:
+            task = asyncio.create_task(
+                transcriber.transcribe(file, "a.wav", Options("en"), keep=keep, on_passage=given.append, **options)
+            )
+            if drive:
+                await asyncio.wait_for(drive(task, given), 30)
+            await asyncio.wait({task}, timeout=30)
+            return None if task.cancelled() else task.result()
+
+
+async def _until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not holds():
+            await asyncio.sleep(0.005)
+
+
+async def test_progress_is_kept_after_so_much_audio(sample: Path) -> None:
+    keep = Kept()
+    heard = await _run(sample, ScriptedEngine(10), keep)
+    assert keep.seconds() == [120, 240]
+    assert keep.kept[1] == Progress(240, heard.segments[:8] if heard else (), "en", None, 8.0)
+
+
+@pytest.mark.parametrize(("n_states", "interval_seconds"), [(4, 120), (5, 120), (6, 90), (7, 60), (9, 30), (64, 30)])
+async def test_many_states_shorten_the_interval(sample: Path, n_states: int, interval_seconds: float) -> None:
+    """Up to eight states interval and windows in hand together are 300 s of audio at most."""
+    keep = Kept()
+    await _run(sample, ScriptedEngine(10, seconds_ahead=(n_states + 1) * 30), keep)
+    assert keep.seconds() == [end for end in range(30, 301, 30) if end % interval_seconds == 0]
+
+
+async def test_a_suspects_progress_is_kept_after_each_passage_until_it_is_cleared(sample: Path) -> None:
+    keep = Kept()
+    resume = Progress(60.0, (), "en", None, 5.0)
+
+    async def one_by_one(task: "asyncio.Task[Heard]", given: list[Passage]) -> None:
+        for number in range(1, 16):
+            engine.may_give.release()
+            await _until(lambda number=number: len(given) >= number)  # type: ignore[misc]
+            await _until(lambda: keep.at_once == 0)
+
+    engine = ScriptedEngine(15)
+    engine.may_give = asyncio.Semaphore(0)
+    await _run(sample, engine, keep, one_by_one, turn=Attempt(alone=True), resume=resume)
+    assert keep.seconds() == [*range(90, 361, 30), 480]
+
+
+async def test_what_is_new_is_kept_when_the_work_is_cancelled(sample: Path) -> None:
+    keep, engine = Kept(), ScriptedEngine(10)
+    engine.may_give = asyncio.Semaphore(5)
+
+    async def cancel(task: "asyncio.Task[Heard]", given: list[Passage]) -> None:
+        await engine.waits.wait()
+        assert keep.seconds() == [120]
+        task.cancel()
+
+    assert await _run(sample, engine, keep, cancel) is None
+    assert keep.seconds() == [120, 150]
+
+
+async def test_and_when_it_meets_an_outage_but_not_when_it_is_rejected(sample: Path) -> None:
+    for failure, kept in ((Unavailable("decoder", "gone"), [60]), (Rejected(Reason.NOT_AUDIO, Stage.DECODE, ""), [])):
+        keep, engine = Kept(), ScriptedEngine(10)
+        engine.may_give = asyncio.Semaphore(2)
+        engine.failure = failure
+        with pytest.raises(type(failure)):
+            await _run(sample, engine, keep)
+        assert keep.seconds() == kept
+
+
+@pytest.mark.parametrize("resume", [None, Progress(60.0, (), "en", None, 5.0)])
+async def test_who_finished_nothing_keeps_nothing(sample: Path, resume: Progress | None) -> None:
+    keep, engine = Kept(), ScriptedEngine(10)
+    engine.may_give = asyncio.Semaphore(0)
+
+    async def cancel(task: "asyncio.Task[Heard]", given: list[Passage]) -> None:
+        await engine.waits.wait()
+        task.cancel()
+
+    assert await _run(sample, engine, keep, cancel, resume=resume) is None
+    assert keep.begun == []
+
+
+async def test_a_store_that_hangs_holds_up_a_cancelled_recording_for_three_seconds(sample: Path) -> None:
+    keep, engine = Kept(), ScriptedEngine(10)
+    keep.may_end.clear()
+    engine.may_give = asyncio.Semaphore(5)
+
+    async def cancel(task: "asyncio.Task[Heard]", given: list[Passage]) -> None:
+        await engine.waits.wait()
+        started = asyncio.get_running_loop().time()
+        task.cancel()
+        await asyncio.wait({task})
+        assert 2.9 < asyncio.get_running_loop().time() - started < 4.5
+
+    assert await _run(sample, engine, keep, cancel) is None
+    await _until(lambda: keep.at_once == 0)
+    assert keep.kept == []
+
+
+async def test_a_slow_store_holds_up_passages_only_where_too_much_could_be_lost(sample: Path) -> None:
+    """Two states: 90 s may be in hand, so 210 s may wait to be kept."""
+    keep, engine = Kept(), ScriptedEngine(12)
+    keep.may_end.clear()
+
+    async def watch(task: "asyncio.Task[Heard]", given: list[Passage]) -> None:
+        await _until(lambda: len(given) >= 7)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert [passage.end_seconds for passage in given][-1] == 210
+        assert [progress.done_seconds for progress in keep.begun] == [120]
+        keep.may_end.set()
+
+    assert await _run(sample, engine, keep, watch)
+    assert keep.most_at_once == 1
+    assert keep.seconds()[0] == 120
+    assert keep.seconds()[-1] >= 240
+
+
+async def test_progress_that_could_not_be_kept_is_kept_with_the_next_passage(
+    sample: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keep = Kept()
+    keep.fails = 1
+    engine = ScriptedEngine(6)
+    engine.may_give = asyncio.Semaphore(4)
+
+    async def go_on(task: "asyncio.Task[Heard]", given: list[Passage]) -> None:
+        await _until(lambda: len(keep.begun) == 1 and keep.at_once == 0)
+        engine.may_give.release()
+        await _until(lambda: len(keep.kept) == 1)
+        engine.may_give.release()
+
+    assert await _run(sample, engine, keep, go_on)
+    assert keep.seconds() == [150]
+    assert "ConnectionError" in caplog.text
+    assert "words" not in caplog.text
+
+
+async def test_the_backlog_counts_only_what_is_to_be_transcribed(artifacts_dir: Path, sample: Path) -> None:
+    """Of 11 s, 8 were done: the rest is waited for, all is decoded."""
+    async with running_engine(artifacts_dir) as running, running_transcriber(running) as transcriber:
+        attempt = Attempt()
+        attempt.may_begin.clear()
+        with sample.open("rb") as file:
+            task = asyncio.create_task(
+                transcriber.transcribe(
+                    file, "a.wav", Options(), turn=attempt, resume=Progress(8.0, (), "en", None, 1.0)
+                )
+            )
+            await running.pool.wait_until(lambda: running.metric("audio_in_seconds_total") > 10.9)
+            assert running.metric("backlog_audio_seconds") == pytest.approx(3, abs=0.1)
+            attempt.may_begin.set()
+            heard = await task
+        assert running.metric("backlog_audio_seconds") == pytest.approx(0, abs=1e-6)
+    assert heard.segments[0].start_seconds >= 8
