@@ -23,6 +23,7 @@ from consumer.delivery.handling import RecordHandler, Rules
 from consumer.delivery.membership import Membership, MembershipOptions
 from consumer.delivery.partitions import Partitions, TopicPartition
 from consumer.delivery.publisher import Publisher
+from consumer.delivery.recent_letters import recent_answers
 from consumer.delivery.topics import TopicNames, warn_about_topics
 from consumer.delivery.worker import Limits as WorkerLimits
 from consumer.delivery.worker import Settlement, Worker
@@ -152,14 +153,8 @@ async def _start(
         ),
     )
     health.enter("joining the consumer group")
-    await warn_about_topics(
-        client_options(settings),
-        TopicNames(settings.kafka_input_topic, settings.kafka_output_topic, settings.kafka_dead_letter_topic),
-        settings.kafka_max_record_bytes,
-        settings.max_event_bytes,
-        settings.kafka_request_timeout_seconds,
-    )
-    worker = _worker(settings, pipeline, metrics, outages, stack)
+    breaker = await _look_at_topics(settings)
+    worker = _worker(settings, pipeline, breaker, metrics, outages, stack)
     watchdog = Watchdog(
         loop_tick=lambda: health.loop_tick,
         worker_tick=lambda: worker.last_tick if worker.running else None,
@@ -170,8 +165,27 @@ async def _start(
     return worker
 
 
+async def _look_at_topics(settings: WorkerSettings) -> Breaker:
+    """Warn of what will not fit, and let the breaker know what the group answered before this process."""
+    client, timeout_seconds = client_options(settings), settings.kafka_request_timeout_seconds
+    topics = TopicNames(settings.kafka_input_topic, settings.kafka_output_topic, settings.kafka_dead_letter_topic)
+    _, answers = await asyncio.gather(
+        warn_about_topics(client, topics, settings.kafka_max_record_bytes, settings.max_event_bytes, timeout_seconds),
+        recent_answers(client, topics, settings.kafka_group_id, timeout_seconds=timeout_seconds),
+    )
+    breaker = Breaker(settings.dead_letter_stop_share)
+    for reason in answers:
+        breaker.recall(reason)
+    return breaker
+
+
 def _worker(
-    settings: WorkerSettings, pipeline: Pipeline, metrics: Metrics, outages: Outages, stack: AsyncExitStack
+    settings: WorkerSettings,
+    pipeline: Pipeline,
+    breaker: Breaker,
+    metrics: Metrics,
+    outages: Outages,
+    stack: AsyncExitStack,
 ) -> Worker:
     """The member of the consumer group, with the mode of delivery that is asked for."""
     client = client_options(settings)
@@ -201,13 +215,16 @@ def _worker(
             topic=settings.kafka_input_topic,
             request_timeout_seconds=settings.kafka_request_timeout_seconds,
             session_timeout_seconds=settings.kafka_session_timeout_seconds,
-            rebalance_timeout_seconds=settings.kafka_rebalance_timeout_seconds,
+            # A request to join is answered once all members have joined: the client must not give it up before.
+            rebalance_timeout_seconds=min(
+                settings.kafka_rebalance_timeout_seconds, 0.8 * settings.kafka_request_timeout_seconds
+            ),
             max_poll_interval_seconds=settings.kafka_max_poll_interval_seconds,
             max_record_bytes=settings.kafka_max_record_bytes,
         ),
         RecordHandler(pipeline, rules, outages, metrics).handle,
         settles,
-        Breaker(settings.dead_letter_stop_share),
+        breaker,
         outages,
         metrics,
         WorkerLimits(_in_flight(settings), settings.shutdown_grace_seconds),

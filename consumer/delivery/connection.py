@@ -1,11 +1,41 @@
 """How every client of this worker reaches the brokers: address, TLS, SASL, time-out."""
 
-from collections.abc import Mapping
-from typing import Any
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
 
+from aiokafka.errors import KafkaError
 from aiokafka.helpers import create_ssl_context
 
 from consumer.settings import KafkaSettings
+
+T = TypeVar("T")
+
+
+async def bounded(call: Coroutine[Any, Any, T], timeout_seconds: float) -> T:
+    """Await a call of the client for so long at most. Raises TimeoutError, and KafkaError where it cancelled itself.
+
+    It runs as a task of its own. So a call that does not heed its cancellation cannot hold up its caller, and one
+    inside which something is cancelled (aiokafka does that as it closes) does not look like the caller's own end.
+    """
+    task = asyncio.create_task(call)
+    try:
+        await asyncio.wait({task}, timeout=timeout_seconds)
+    finally:
+        if not task.done():
+            task.add_done_callback(_look_away)
+            task.cancel()
+    if not task.done():
+        raise TimeoutError
+    if task.cancelled():
+        raise KafkaError("the client gave the call up")
+    return task.result()
+
+
+def _look_away(task: "asyncio.Task[Any]") -> None:
+    """Whoever waited was told of a time-out: how the call ended in the end is nobody's business."""
+    if not task.cancelled():
+        task.exception()
 
 
 def connect_timeout_seconds(client: Mapping[str, Any]) -> float:

@@ -25,7 +25,7 @@ from typing import Any
 import aiokafka
 from aiokafka.errors import KafkaError
 
-from consumer.delivery.connection import connect_timeout_seconds
+from consumer.delivery.connection import bounded, connect_timeout_seconds
 from consumer.delivery.handling import Answer
 from consumer.delivery.partitions import Commit, InFlight, Partitions, TopicPartition
 from consumer.delivery.publisher import abandon
@@ -141,8 +141,7 @@ class ExactlyOnce:
             max_request_size=self._max_record_bytes,
         )
         try:
-            async with asyncio.timeout(connect_timeout_seconds(self._client)):
-                await producer.start()
+            await bounded(producer.start(), connect_timeout_seconds(self._client))
         except (KafkaError, OSError, TimeoutError) as error:
             await abandon(producer)
             raise Unavailable("broker", f"cannot start transactions: {str(error) or type(error).__name__}") from error
@@ -179,8 +178,7 @@ class ExactlyOnce:
         if commit is None:
             return True
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                await self._send(name, producer, batch, commit)
+            await bounded(self._send(name, producer, batch, commit), self._timeout_seconds)
         except (KafkaError, TimeoutError) as error:
             self._metrics.transactions.labels(TransactionOutcome.ABORTED).inc()
             log.warning(
@@ -207,8 +205,10 @@ class ExactlyOnce:
             for settling in batch
             for message in settling.answer.messages
         ]
-        if sent:
+        try:
             await asyncio.gather(*sent)
+        finally:
+            _acknowledge_errors(sent)
         offsets = {aiokafka.TopicPartition(*name): (commit.offset, commit.metadata)}
         await producer.send_offsets_to_transaction(offsets, self._group_id)
         await producer.commit_transaction()
@@ -234,3 +234,10 @@ class ExactlyOnce:
     def _ended(self, task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) and not self._defect.done():
             self._defect.set_exception(error)
+
+
+def _acknowledge_errors(futures: Collection["asyncio.Future[Any]"]) -> None:
+    """The first error is raised, and the others say the same: asyncio need not complain that nobody looked."""
+    for future in futures:
+        if future.done() and not future.cancelled():
+            future.exception()

@@ -15,7 +15,7 @@ import aiokafka
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from consumer.delivery.assignor import SteadyAssignor
-from consumer.delivery.connection import connect_timeout_seconds
+from consumer.delivery.connection import bounded, connect_timeout_seconds
 from consumer.delivery.job import SourceRecord
 from consumer.delivery.partitions import Commit, LogRange, TopicPartition
 from consumer.delivery.reading import Reader
@@ -100,8 +100,7 @@ class Membership:
         poll, self._poll = self._poll, None
         if consumer is not None:
             try:
-                async with asyncio.timeout(timeout_seconds):
-                    await consumer.stop()
+                await bounded(consumer.stop(), timeout_seconds)
             except (TimeoutError, KafkaError) as error:
                 log.warning("could not leave the consumer group in order: %s", str(error) or type(error).__name__)
         if poll is not None:
@@ -167,8 +166,7 @@ class Membership:
         """
         plain = {aiokafka.TopicPartition(*name): (commit.offset, commit.metadata) for name, commit in commits.items()}
         try:
-            async with asyncio.timeout(timeout_seconds):
-                await self._connected().commit(plain)
+            await bounded(self._connected().commit(plain), timeout_seconds)
         except (CommitFailedError, IllegalStateError) as error:
             raise CommitRefused(str(error)) from error
         except (KafkaError, TimeoutError) as error:
@@ -186,8 +184,7 @@ class Membership:
 
     async def _bounded(self, call: Coroutine[Any, Any, T], purpose: str, timeout_seconds: float | None = None) -> T:
         try:
-            async with asyncio.timeout(timeout_seconds or self._options.request_timeout_seconds):
-                return await call
+            return await bounded(call, timeout_seconds or self._options.request_timeout_seconds)
         except (KafkaError, OSError, TimeoutError) as error:
             raise Unavailable("broker", f"cannot {purpose}: {str(error) or type(error).__name__}") from error
 

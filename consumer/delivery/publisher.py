@@ -14,7 +14,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from consumer.delivery.connection import connect_timeout_seconds
+from consumer.delivery.connection import bounded, connect_timeout_seconds
 from consumer.delivery.job import Headers
 from consumer.errors import Unavailable
 from consumer.observe.metrics import Metrics
@@ -53,8 +53,8 @@ class Publisher:
         producer = await self._ready_producer()
         started = time.monotonic()
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                await producer.send_and_wait(topic, value=value, key=key, headers=list(headers))
+            sending = producer.send_and_wait(topic, value=value, key=key, headers=list(headers))
+            await bounded(sending, self._timeout_seconds)
         except TimeoutError as error:
             await self._discard(producer)
             raise Unavailable(
@@ -90,8 +90,7 @@ class Publisher:
             **self._options, acks="all", enable_idempotence=True, max_request_size=self._max_record_bytes
         )
         try:
-            async with asyncio.timeout(connect_timeout_seconds(self._options)):
-                await producer.start()
+            await bounded(producer.start(), connect_timeout_seconds(self._options))
         except (KafkaError, OSError, TimeoutError) as error:
             await abandon(producer)
             raise Unavailable("broker", f"cannot connect to Kafka: {str(error) or type(error).__name__}") from error
@@ -117,10 +116,16 @@ async def abandon(producer: Any) -> None:
     """
     sender = producer._sender  # noqa: SLF001
     if sender.sender_task is not None:
-        sender.sender_task.cancel()
+        # The first cancellation ends its loop, the second one what the loop still waits for. Awaited here: the client's
+        # own stop() would let the CancelledError of the second one out to us, as if we were to end.
+        for _ in range(2):
+            sender.sender_task.cancel()
+            await asyncio.wait({sender.sender_task}, timeout=0.1)
     producer._message_accumulator.fail_all(KafkaError("the producer was closed"))  # noqa: SLF001
+    ended = producer._txn_manager and producer._txn_manager._transaction_waiter  # noqa: SLF001
+    if ended and ended.done() and not ended.cancelled():
+        ended.exception()  # whoever waited for the transaction was told before
     try:
-        async with asyncio.timeout(CLOSE_TIMEOUT_SECONDS):
-            await producer.stop()
+        await bounded(producer.stop(), CLOSE_TIMEOUT_SECONDS)
     except (TimeoutError, KafkaError) as error:
         log.warning("a Kafka producer did not close in order: %s", str(error) or type(error).__name__)

@@ -238,6 +238,8 @@ class Worker:
             task = asyncio.create_task(self._work(work), name=f"record {record.topic}-{record.offset}")
             self._tasks[work] = task
             task.add_done_callback(lambda ended: self._ended(work, ended))
+        else:
+            self._settlement.touch()  # what was finished before it was read may now be passed by the commit
 
     async def _work(self, work: InFlight) -> None:
         record = work.record

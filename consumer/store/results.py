@@ -66,13 +66,11 @@ class ResultStore:
         try:
             await self._client.create_bucket(Bucket=self._bucket, **place)
         except ClientError as error:
-            if error_code(error) != "BucketAlreadyOwnedByYou":
-                log.error(
-                    "there is no bucket %s and it cannot be created (%s): create it, or set RESULTS_BUCKET to one that "
-                    "there is",
-                    self._bucket,
-                    error_code(error),
-                )
+            code = error_code(error)
+            if code == "BucketAlreadyOwnedByYou":
+                return
+            message = "there is no bucket %s and it cannot be created (%s): create it, or set RESULTS_BUCKET to another"
+            log.error(message, self._bucket, code)  # noqa: TRY400 - the code says all
         else:
             log.info("created bucket %s for results", self._bucket)
 

@@ -10,6 +10,8 @@ from consumer.operate.kafka_server import KafkaServer
 from tests.support.delivery import GatedWork, Topics, event, running_worker
 from tests.support.kafka_clients import KafkaClients, kafka_clients
 
+MODES = pytest.mark.parametrize("exactly_once", [False, True], ids=["effectively_once", "exactly_once"])
+
 
 @pytest.fixture
 async def clients(kafka: KafkaServer) -> AsyncIterator[KafkaClients]:
@@ -17,12 +19,15 @@ async def clients(kafka: KafkaServer) -> AsyncIterator[KafkaClients]:
         yield connected
 
 
-async def test_two_workers_share_and_one_stopped_mid_work_loses_nothing(clients: KafkaClients) -> None:
+@MODES
+async def test_two_workers_share_and_one_stopped_mid_work_loses_nothing(
+    clients: KafkaClients, *, exactly_once: bool
+) -> None:
     topics = await Topics.create(clients, partitions=4)
     first, second = GatedWork(), GatedWork()
     async with (
-        running_worker(clients, topics, first, grace_seconds=0) as stopped,
-        running_worker(clients, topics, second) as survivor,
+        running_worker(clients, topics, first, grace_seconds=0, exactly_once=exactly_once) as stopped,
+        running_worker(clients, topics, second, exactly_once=exactly_once) as survivor,
     ):
         await stopped.wait_metric("assigned_partitions", lambda value: value == 2)
         await survivor.wait_metric("assigned_partitions", lambda value: value == 2)
@@ -39,19 +44,22 @@ async def test_two_workers_share_and_one_stopped_mid_work_loses_nothing(clients:
     assert set(second.started) == set(keys)
     answers = await clients.read(topics.output, 4)
     assert sorted((answer.key or b"").decode() for answer in answers) == keys
-    assert await clients.size(topics.output) == 4
+    assert len(await clients.read_all(topics.output)) == 4
 
 
-async def test_work_goes_on_when_its_partition_comes_back_and_ends_when_it_does_not(clients: KafkaClients) -> None:
+@MODES
+async def test_work_goes_on_when_its_partition_comes_back_and_ends_when_it_does_not(
+    clients: KafkaClients, *, exactly_once: bool
+) -> None:
     topics = await Topics.create(clients, partitions=2)
     first, second = GatedWork(), GatedWork()
     first.hold("p0", "p1")
     for partition in range(2):
         await clients.send(topics.input, event(f"p{partition}"), partition=partition)
-    async with running_worker(clients, topics, first) as keeper:
+    async with running_worker(clients, topics, first, exactly_once=exactly_once) as keeper:
         await first.wait_started("p0")
         await first.wait_started("p1")
-        async with running_worker(clients, topics, second) as joiner:
+        async with running_worker(clients, topics, second, exactly_once=exactly_once) as joiner:
             await joiner.wait_metric("assigned_partitions", lambda value: value == 1)
             await keeper.wait_until(lambda: first.cancelled.total() == 1)
             (lost,) = first.cancelled
@@ -62,19 +70,22 @@ async def test_work_goes_on_when_its_partition_comes_back_and_ends_when_it_does_
             assert keeper.metric("revoked_while_running_total") == 1
     assert first.started == {"p0": 1, "p1": 1}
     assert second.started == {lost: 1}
-    assert await clients.size(topics.output) == 2
+    assert len(await clients.read_all(topics.output)) == 2
 
 
-async def test_work_that_ends_out_of_order_is_not_repeated_after_a_rebalance(clients: KafkaClients) -> None:
+@MODES
+async def test_work_that_ends_out_of_order_is_not_repeated_after_a_rebalance(
+    clients: KafkaClients, *, exactly_once: bool
+) -> None:
     topics = await Topics.create(clients, partitions=2)
     first = GatedWork()
     first.hold("p0-0", "p1-0")
     for partition in range(2):
         for number in range(3):
             await clients.send(topics.input, event(f"p{partition}-{number}"), partition=partition)
-    async with running_worker(clients, topics, first, max_in_flight=6) as keeper:
+    async with running_worker(clients, topics, first, max_in_flight=6, exactly_once=exactly_once) as keeper:
         await clients.read(topics.output, 4)
-        async with running_worker(clients, topics, GatedWork()) as joiner:
+        async with running_worker(clients, topics, GatedWork(), exactly_once=exactly_once) as joiner:
             await joiner.wait_metric("assigned_partitions", lambda value: value == 1)
             await keeper.wait_until(lambda: first.cancelled.total() == 1)
             (lost,) = first.cancelled
@@ -108,11 +119,14 @@ async def test_a_rebalance_moves_no_more_partitions_than_it_must(clients: KafkaC
     assert set(first.started.values()) == set(second.started.values()) == {1}
 
 
-async def test_a_broken_membership_is_given_up_and_joined_again_while_work_goes_on(clients: KafkaClients) -> None:
+@MODES
+async def test_a_broken_membership_is_given_up_and_joined_again_while_work_goes_on(
+    clients: KafkaClients, *, exactly_once: bool
+) -> None:
     topics, work = await Topics.create(clients), GatedWork()
     work.hold("a")
     await clients.send(topics.input, event("a"))
-    async with running_worker(clients, topics, work) as worker:
+    async with running_worker(clients, topics, work, exactly_once=exactly_once) as worker:
         await work.wait_started("a")
         # What aiokafka does where the group coordinator refuses it: the next poll raises.
         worker.worker._membership._consumer._coordinator._pending_exception = KafkaError("refused")

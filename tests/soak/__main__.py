@@ -5,10 +5,10 @@ import json
 import sys
 from pathlib import Path
 
-from tests.soak import long_recording
+from tests.soak import chaos, long_recording, resume, throughput
 from tests.support.machine import machine
 
-PROOFS = {"long-recording": long_recording.run}
+PROOFS = {"chaos": chaos.run, "long-recording": long_recording.run, "resume": resume.run, "throughput": throughput.run}
 FIGURES = Path(__file__).parent / "figures"
 
 

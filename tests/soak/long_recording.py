@@ -63,7 +63,7 @@ async def run() -> dict[str, Any]:
             [message] = await reading
             kept = await worker.metric("rebalances_total") == rebalances
             await deployment.clients.wait_committed(deployment.group_id, deployment.input_topic, 1)
-        transcript = await _referenced(stack, message)
+        transcript = await referenced(stack, message)
     print(file=sys.stderr)
     peak = max(resident for _, resident in curve)
     first = max(resident for seconds, resident in curve if seconds < SECONDS / 2)
@@ -90,7 +90,7 @@ async def run() -> dict[str, Any]:
     }
 
 
-async def _referenced(stack: Stack, message: Message) -> Transcript:
+async def referenced(stack: Stack, message: Message) -> Transcript:
     """Two hours with words are too large for the topic: the event refers to the bucket."""
     reference = completed(message).data.reference
     assert reference is not None

@@ -149,12 +149,17 @@ class KafkaClients:
 
     async def committed(self, group_id: str, topic: str, partition: int = 0) -> int | None:
         """The group's committed offset of a partition; None before the first commit."""
+        found = await self._commit(group_id, topic, partition)
+        return None if found is None else int(found.offset)
+
+    async def _commit(self, group_id: str, topic: str, partition: int) -> Any:
+        """Offset and metadata of the group's last commit; None before the first."""
         try:
             offsets = await self._admin.list_consumer_group_offsets(group_id)
         except GroupCoordinatorNotAvailableError:  # the broker is still making its topic for offsets
             return None
         found = offsets.get(aiokafka.TopicPartition(topic, partition))
-        return None if found is None or found.offset < 0 else int(found.offset)
+        return None if found is None or found.offset < 0 else found
 
     async def wait_committed(self, group_id: str, topic: str, offset: int, partition: int = 0) -> None:
         """Wait until the group has committed exactly this offset: the broker is asked again and again."""
@@ -168,9 +173,8 @@ class KafkaClients:
 
     async def remembered(self, group_id: str, topic: str, partition: int = 0) -> Remembered:
         """What the metadata of the group's commit says beyond its offset."""
-        offsets = await self._admin.list_consumer_group_offsets(group_id)
-        found = offsets.get(aiokafka.TopicPartition(topic, partition))
-        return Remembered() if found is None or found.offset < 0 else decode(found.offset, found.metadata)
+        found = await self._commit(group_id, topic, partition)
+        return Remembered() if found is None else decode(found.offset, found.metadata)
 
     async def wait_remembered(
         self, group_id: str, topic: str, holds: Callable[[Remembered], bool], partition: int = 0

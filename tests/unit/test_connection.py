@@ -1,12 +1,15 @@
 """How the brokers are reached, from the settings."""
 
+import asyncio
 import ssl
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiokafka.errors import KafkaError
 
-from consumer.delivery.connection import client_options, connect_timeout_seconds
+from consumer.delivery.connection import bounded, client_options, connect_timeout_seconds
 from consumer.settings import WorkerSettings, load
 
 REQUIRED: dict[str, Any] = {
@@ -58,3 +61,39 @@ def test_a_file_that_holds_no_certificate(tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_text("no certificate")
     with pytest.raises(ssl.SSLError):
         options(kafka_security_protocol="SSL", kafka_ssl_ca_file=tmp_path / "ca.pem")
+
+
+async def test_a_call_that_does_not_heed_its_cancellation_holds_up_nobody() -> None:
+    released = asyncio.Event()
+
+    async def deaf() -> None:
+        while not released.is_set():
+            with suppress(asyncio.CancelledError):
+                await released.wait()
+
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(bounded(deaf(), 0.01), 5)
+    released.set()
+
+
+async def test_a_call_that_is_cancelled_inside_does_not_end_its_caller() -> None:
+    async def cancelled_inside() -> None:
+        raise asyncio.CancelledError
+
+    with pytest.raises(KafkaError):
+        await bounded(cancelled_inside(), 5)
+
+
+async def test_whoever_is_cancelled_ends_the_call_too() -> None:
+    ended = asyncio.Event()
+
+    async def call() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    waiting = asyncio.create_task(bounded(call(), 60))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait_for(ended.wait(), 5)

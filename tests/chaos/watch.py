@@ -1,0 +1,78 @@
+"""Looks at committed offsets and checkpoints while a run goes on, with plain clients."""
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from botocore.exceptions import BotoCoreError, ClientError
+from types_aiobotocore_s3 import S3Client
+
+from tests.chaos.facts import Checkpointed, Committed
+from tests.chaos.feed import RESULTS_BUCKET
+
+_PAUSE_SECONDS = 0.3
+_LOOK_TIMEOUT_SECONDS = 5.0
+
+
+class Watch:
+    """What was seen of one group; ``commits`` and ``checkpoints`` hold changes alone, in the order of time."""
+
+    def __init__(self, bootstrap_servers: str, group_id: str, topic: str, s3: S3Client) -> None:
+        self._bootstrap_servers = bootstrap_servers
+        self._group_id = group_id
+        self._topic = topic
+        self._s3 = s3
+        self._last: dict[int, tuple[int, str]] = {}
+        self._done: dict[str, float] = {}
+        self.commits: list[Committed] = []
+        self.checkpoints: list[Checkpointed] = []
+
+    async def run(self) -> None:
+        """Look again and again, without end; what cannot be seen now is looked at later."""
+        await asyncio.gather(_again(self.look_at_commits), _again(self.look_at_checkpoints))
+
+    def committed(self) -> dict[int, int]:
+        """The offset of each partition that has one, as it was seen last."""
+        return {partition: offset for partition, (offset, _) in self._last.items()}
+
+    async def look_at_commits(self) -> None:
+        """Note the committed offsets that changed since they were seen last."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap_servers, request_timeout_ms=5000)
+        await admin.start()
+        try:
+            found: dict[TopicPartition, Any] = await admin.list_consumer_group_offsets(self._group_id)
+        finally:
+            await admin.close()
+        seen = time.time()
+        for name, committed in sorted(found.items()):
+            now = (committed.offset, committed.metadata or "")
+            if name.topic == self._topic and committed.offset >= 0 and self._last.get(name.partition) != now:
+                self._last[name.partition] = now
+                self.commits.append(Committed(seen, name.partition, committed.offset, len(now[1])))
+
+    async def look_at_checkpoints(self) -> None:
+        """Note the checkpoints that are further than when they were seen last."""
+        listing = await self._s3.list_objects_v2(Bucket=RESULTS_BUCKET, Prefix="checkpoints/")
+        for entry in listing.get("Contents", ()):
+            answer = await self._s3.get_object(Bucket=RESULTS_BUCKET, Key=entry["Key"])
+            async with answer["Body"] as body:
+                document = json.loads(await body.read())
+            id_, done = document["transcriptId"], float(document["doneSeconds"])
+            if done > self._done.get(id_, 0.0):
+                self._done[id_] = done
+                self.checkpoints.append(Checkpointed(time.time(), id_, done))
+
+
+async def _again(look: Callable[[], Awaitable[object]]) -> None:
+    while True:
+        try:
+            async with asyncio.timeout(_LOOK_TIMEOUT_SECONDS):
+                await look()
+        except (KafkaError, OSError, TimeoutError, ClientError, BotoCoreError):
+            pass  # a broker or the store is down just now
+        await asyncio.sleep(_PAUSE_SECONDS)
