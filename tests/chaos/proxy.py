@@ -50,6 +50,7 @@ class FaultProxy:
         self._reset_all()
         if self._connections:
             await asyncio.wait(set(self._connections))
+        await asyncio.sleep(0)  # a transport is closed in the turn after it was aborted
 
     @property
     def connections(self) -> int:

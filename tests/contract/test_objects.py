@@ -364,8 +364,22 @@ async def peer(
     HEAD, with which a bucket is probed, is answered by ``to_probe``.
     """
     done = asyncio.Event()
+    serving: list[asyncio.Task[None]] = []
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        serving.append(asyncio.create_task(serve(reader, writer)))
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await answer_one(reader, writer)
+        except (ConnectionError, asyncio.IncompleteReadError):
+            pass  # the client had enough
+        finally:
+            writer.transport.abort()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+
+    async def answer_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         if head.startswith(b"HEAD"):
             writer.write(to_probe)
@@ -378,14 +392,16 @@ async def peer(
             if not then_close:
                 await done.wait()
         writer.close()
+        await writer.wait_closed()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
         done.set()
         server.close()
         await server.wait_closed()
+        await asyncio.gather(*serving)
 
 
 HALF = b'HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nETag: "e"\r\n\r\n' + b"x" * 500

@@ -198,13 +198,20 @@ async def test_a_broker_that_is_away_is_only_told(caplog: pytest.LogCaptureFixtu
 
 
 async def test_a_broker_that_says_nothing_is_given_up(caplog: pytest.LogCaptureFixture) -> None:
-    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read()
-        writer.close()
+    connections: list[asyncio.Task[None]] = []
 
-    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()  # until the client hangs up
+        writer.close()
+        await writer.wait_closed()
+
+    def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(asyncio.create_task(say_nothing(reader, writer)))
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server, asyncio.timeout(5):
         port = server.sockets[0].getsockname()[1]
         client = {"bootstrap_servers": [f"127.0.0.1:{port}"], "request_timeout_ms": 30_000}
-        async with asyncio.timeout(5):
-            assert await recent_answers(client, TopicNames("a", "b", "c"), "group", timeout_seconds=0.5) == []
+        assert await recent_answers(client, TopicNames("a", "b", "c"), "group", timeout_seconds=0.5) == []
+        await asyncio.gather(*connections)
+    assert connections
     assert "could not look at recent dead letters" in caplog.text

@@ -37,6 +37,8 @@ from tests.support.worker import Deployment, WorkerProcess, deploy
 EVENTS = 5000
 BACKLOG = 100_000
 PARTITIONS = 4
+IN_FLIGHT = 32
+"""More than the default: recordings that take no time in the model mostly wait for answers of the store."""
 WARM_UP = 100
 """Events that are answered before the clock starts."""
 
@@ -69,7 +71,7 @@ async def run() -> dict[str, Any]:
     """Returns the figures."""
     figures: dict[str, Any] = {}
     async with running_stack() as stack:
-        for name, store in (("SeaweedFS", stack.store), ("MinIO", await _minio(stack.directory))):
+        for name, store in (("SeaweedFS", stack.store), ("MinIO", _minio(stack))):
             if store is None:
                 continue
             async with AsyncExitStack() as running:
@@ -79,12 +81,15 @@ async def run() -> dict[str, Any]:
     return {"events": EVENTS, "stores": figures, "holds": _holds(figures)}
 
 
-async def _minio(directory: Path) -> MinioServer | None:
+def _minio(stack: Stack) -> MinioServer | None:
     binary = find_binary()
     if binary is None:
         print("there is no MinIO here: SeaweedFS alone is measured", file=sys.stderr)
         return None
-    return MinioServer(binary, data_dir=directory / "minio", kafka_bootstrap_servers="", topic="")
+    servers = stack.clients.bootstrap_servers
+    return MinioServer(
+        binary, data_dir=stack.directory / "minio", kafka_bootstrap_servers=servers, topic="minio.events"
+    )
 
 
 async def _measure_store(stack: Stack, store: S3Server) -> dict[str, Any]:
@@ -159,7 +164,7 @@ async def measure(
         stack.directory,
         buckets=_BUCKETS[:1],
         partitions=PARTITIONS,
-        **settings,
+        **{"MAX_IN_FLIGHT": str(IN_FLIGHT), **settings},
     )
     for start in range(0, len(events), _SENT_AT_ONCE):
         sending = (

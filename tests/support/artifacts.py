@@ -154,10 +154,14 @@ class Proxy:
             await client.drain()
             self.answered_bytes += len(chunk)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End all connections."""
-        for task in self._connections:
+        connections = set(self._connections)
+        for task in connections:
             task.cancel()
+        if connections:
+            await asyncio.wait(connections)
+        await asyncio.sleep(0)  # a transport is closed in the turn after it was aborted
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -177,5 +181,5 @@ async def proxy_to(server: S3Server) -> AsyncIterator[Proxy]:
         yield proxy
     finally:
         listener.close()
-        proxy.close()
+        await proxy.close()
         await listener.wait_closed()
