@@ -5,19 +5,16 @@ is that of the first, and the text is that of the recordings the file was made o
 """
 
 import asyncio
-import hashlib
 import sys
 import time
 from typing import Any
 
-from schemas import Transcript
+from tests.soak.two_hours import BUCKET, SECONDS, referenced, upload
 from tests.support.built import compiled_artifacts
-from tests.support.kafka_clients import Message
-from tests.support.speech import corpus_set, word_error_rate, write_long_recording
-from tests.support.stack import CORPUS_DIR, Stack, running_stack
-from tests.support.worker import completed, deploy
+from tests.support.speech import word_error_rate
+from tests.support.stack import running_stack
+from tests.support.worker import deploy
 
-SECONDS = 2 * 3600
 LARGEST_BYTES = 1_500_000_000
 LARGEST_WORD_ERROR_RATE = 0.2
 
@@ -26,18 +23,13 @@ async def run() -> dict[str, Any]:
     """Returns the figures."""
     artifacts_dir = compiled_artifacts("base")
     async with running_stack() as stack:
-        path = stack.directory / "long.wav"
-        expected = write_long_recording(path, corpus_set(CORPUS_DIR, "lsother"), SECONDS)
-        for bucket in ("calls", "transcripts"):
-            await stack.s3.create_bucket(Bucket=bucket)
-        with path.open("rb") as file:
-            await stack.s3.put_object(Bucket="calls", Key="long.wav", Body=file)
+        expected = await upload(stack, "long.wav")
         deployment = await deploy(
             stack.clients,
             stack.store,
             artifacts_dir,
             stack.directory,
-            buckets=("calls",),
+            buckets=(BUCKET,),
             WHISPER_MODEL_SIZE="base",
             WHISPER_LANGUAGE="en",
             KAFKA_MAX_POLL_INTERVAL_SECONDS="30",
@@ -47,7 +39,7 @@ async def run() -> dict[str, Any]:
             at_rest = worker.resident_bytes()
             rebalances = await worker.metric("rebalances_total")
             started = time.monotonic()
-            await deployment.announce("calls", "long.wav")
+            await deployment.announce(BUCKET, "long.wav")
             reading = asyncio.create_task(stack.clients.read(deployment.output_topic, 1, timeout_seconds=7200))
             curve: list[tuple[float, int]] = []
             while not reading.done():
@@ -88,14 +80,3 @@ async def run() -> dict[str, Any]:
             "says the words": rate < LARGEST_WORD_ERROR_RATE,
         },
     }
-
-
-async def referenced(stack: Stack, message: Message) -> Transcript:
-    """Two hours with words are too large for the topic: the event refers to the bucket."""
-    reference = completed(message).data.reference
-    assert reference is not None
-    answer = await stack.s3.get_object(Bucket=reference.bucket, Key=reference.key)
-    async with answer["Body"] as body:
-        stored = await body.read()
-    assert hashlib.sha256(stored).hexdigest() == reference.sha256
-    return Transcript.model_validate_json(stored)

@@ -8,14 +8,13 @@ import sys
 from typing import Any
 
 from schemas import Transcript
-from tests.soak.long_recording import referenced
+from tests.soak.two_hours import BUCKET, SECONDS, referenced, upload
 from tests.support.built import compiled_artifacts
 from tests.support.resuming import interrupted_and_whole
-from tests.support.speech import corpus_set, word_error_rate, write_long_recording
-from tests.support.stack import CORPUS_DIR, running_stack
+from tests.support.speech import word_error_rate
+from tests.support.stack import running_stack
 from tests.support.worker import deploy
 
-SECONDS = 2 * 3600
 MOST_REPEATED_SECONDS = 300
 WINDOW_SECONDS = 30
 
@@ -24,25 +23,19 @@ async def run() -> dict[str, Any]:
     """Returns the figures."""
     artifacts_dir = compiled_artifacts("tiny.en")
     async with running_stack() as stack:
-        path = stack.directory / "long.wav"
-        expected = write_long_recording(path, corpus_set(CORPUS_DIR, "lsother"), SECONDS)
-        for bucket in ("calls", "transcripts"):
-            await stack.s3.create_bucket(Bucket=bucket)
-        for key in ("interrupted.wav", "whole.wav"):
-            with path.open("rb") as file:
-                await stack.s3.put_object(Bucket="calls", Key=key, Body=file)
+        expected = await upload(stack, "interrupted.wav", "whole.wav")
         deployment = await deploy(
             stack.clients,
             stack.store,
             artifacts_dir,
             stack.directory,
-            buckets=("calls",),
+            buckets=(BUCKET,),
             KAFKA_SESSION_TIMEOUT_SECONDS="10",
         )
         print(
             "the first half by a worker that is then killed, the rest by another, then all of it again", file=sys.stderr
         )
-        run = await interrupted_and_whole(deployment, "calls", kill_after_seconds=SECONDS / 2, timeout_seconds=7200)
+        run = await interrupted_and_whole(deployment, BUCKET, kill_after_seconds=SECONDS / 2, timeout_seconds=7200)
         interrupted, whole = [await referenced(stack, message) for message in run.messages]
     repeated_windows = run.windows_of_first + run.windows_of_second - run.windows_of_whole
     return {
