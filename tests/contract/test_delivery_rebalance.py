@@ -1,11 +1,14 @@
 """Partitions come and go: nothing is lost, and what comes back is not repeated. On a real broker."""
 
+import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 from aiokafka.errors import KafkaError
 
-from consumer.delivery.partitions import Partitions
+from consumer.delivery.membership import CommitRefused
+from consumer.delivery.partitions import Commit, Partitions, TopicPartition
 from consumer.operate.kafka_server import KafkaServer
 from tests.support.delivery import GatedWork, Topics, event, running_worker
 from tests.support.kafka_clients import KafkaClients, kafka_clients
@@ -148,3 +151,32 @@ async def test_a_fault_at_a_rebalance_ends_the_worker_rather_than_stalling_it(
     with pytest.raises(ZeroDivisionError):
         async with running_worker(clients, topics, GatedWork()) as worker:
             await worker.wait_until(lambda: False)
+
+
+async def test_who_is_no_member_any_more_commits_nothing(
+    clients: KafkaClients, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker takes a commit without a generation while the group is empty, whoever sends it."""
+    topics, work = await Topics.create(clients), GatedWork()
+    work.hold("b")
+    await clients.send(topics.input, event("a"))
+    await clients.send(topics.input, event("b"))
+    async with running_worker(
+        clients, topics, work, change=lambda options: replace(options, session_timeout_seconds=2)
+    ) as worker:
+        await clients.wait_committed(topics.group_id, topics.input, 1)
+        membership = worker.worker._membership
+        coordinator = membership._consumer._coordinator
+
+        async def sleep() -> bool:
+            await asyncio.Event().wait()
+            return True
+
+        monkeypatch.setattr(coordinator, "_do_heartbeat", sleep)
+        await clients.wait_empty(topics.group_id)
+        coordinator.reset_generation()  # as it does when the broker tells it
+        with pytest.raises(CommitRefused):
+            await membership.commit({TopicPartition(topics.input, 0): Commit(0)}, 5)
+        assert await clients.committed(topics.group_id, topics.input) == 1
+        work.release("b")
+        await clients.wait_committed(topics.group_id, topics.input, 2)

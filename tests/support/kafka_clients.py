@@ -184,6 +184,16 @@ class KafkaClients:
             while not holds(await self.remembered(group_id, topic, partition)):
                 await asyncio.sleep(0.02)
 
+    async def wait_empty(self, group_id: str) -> None:
+        """Wait until the group has no members any more."""
+        async with asyncio.timeout(30):
+            while True:
+                [described] = await self._admin.describe_consumer_groups([group_id])
+                [group] = described.groups
+                if group[2] == "Empty":
+                    return
+                await asyncio.sleep(0.05)
+
     async def delete_records(self, topic: str, before_offset: int, partition: int = 0) -> None:
         """Delete all records of a partition below an offset."""
         name = aiokafka.TopicPartition(topic, partition)
