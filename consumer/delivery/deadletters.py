@@ -10,6 +10,12 @@ from dataclasses import dataclass
 from consumer.delivery.job import Headers, SourceRecord
 from consumer.errors import Reason, Rejected, Stage
 
+ORIGINAL_TOPIC = "kafka_dlt-original-topic"
+ORIGINAL_PARTITION = "kafka_dlt-original-partition"
+ORIGINAL_OFFSET = "kafka_dlt-original-offset"
+ORIGINAL_TIMESTAMP = "kafka_dlt-original-timestamp"
+ORIGINAL_CONSUMER_GROUP = "kafka_dlt-original-consumer-group"
+
 REASON = "whisper-consumer-reason"
 STAGE = "whisper-consumer-stage"
 ATTEMPTS = "whisper-consumer-attempts"
@@ -47,11 +53,11 @@ def verdict_on(error: BaseException, attempts: int) -> Verdict:
 def headers_of(record: SourceRecord, verdict: Verdict, group_id: str) -> Headers:
     """The record's headers, followed by those that say where it came from and why it is here."""
     told = {
-        "kafka_dlt-original-topic": record.topic,
-        "kafka_dlt-original-partition": str(record.partition),
-        "kafka_dlt-original-offset": str(record.offset),
-        "kafka_dlt-original-timestamp": str(record.timestamp_ms),
-        "kafka_dlt-original-consumer-group": group_id,
+        ORIGINAL_TOPIC: record.topic,
+        ORIGINAL_PARTITION: str(record.partition),
+        ORIGINAL_OFFSET: str(record.offset),
+        ORIGINAL_TIMESTAMP: str(record.timestamp_ms),
+        ORIGINAL_CONSUMER_GROUP: group_id,
         "kafka_dlt-exception-fqcn": f"{verdict.exception.__module__}.{verdict.exception.__qualname__}",
         "kafka_dlt-exception-message": verdict.message[:MAX_MESSAGE_CHARACTERS],
         REASON: verdict.reason.value,

@@ -16,6 +16,7 @@ from typing import Protocol
 from consumer.delivery.handling import Answer, Message
 from consumer.delivery.job import Headers
 from consumer.delivery.membership import CommitRefused, Membership
+from consumer.delivery.on_record import OnRecord
 from consumer.delivery.partitions import InFlight, Partitions, TopicPartition
 from consumer.errors import Stage, Unavailable
 from consumer.observe.logs import bind
@@ -46,7 +47,7 @@ class EffectivelyOnce:
         self._metrics = metrics
         self._lock = asyncio.Lock()
         self._changed = asyncio.Event()
-        self._waiting: dict[InFlight, asyncio.Future[None]] = {}
+        self._on_record = OnRecord()
         self._failing = False
 
     async def run(self) -> None:
@@ -55,7 +56,7 @@ class EffectivelyOnce:
         while True:
             await self._changed.wait()
             self._changed.clear()
-            if await self._commit(COMMIT_TIMEOUT_SECONDS):
+            if await self._commit():
                 pauses = delays()
             else:
                 self._changed.set()
@@ -68,14 +69,7 @@ class EffectivelyOnce:
         self._changed.set()
 
     async def on_record(self, work: InFlight) -> None:
-        if work.on_record:
-            return
-        self._waiting[work] = asyncio.get_running_loop().create_future()
-        self.touch()
-        try:
-            await self._waiting[work]
-        finally:
-            del self._waiting[work]
+        await self._on_record.wait(work, self.touch)
 
     async def settle(self, work: InFlight, answer: Answer) -> bool:
         with bind(stage=Stage.PUBLISH):
@@ -85,24 +79,20 @@ class EffectivelyOnce:
         self.touch()
         return finished
 
-    async def hand_back(self, timeout_seconds: float) -> None:
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                await self._commit(timeout_seconds, clean=True)
-        except TimeoutError:
-            log.warning("offsets not committed within %g s before partitions are given back", timeout_seconds)
+    async def hand_back(self) -> None:
+        await self._commit(clean=True)
 
     async def _publish(self, message: Message) -> None:
         await self._publisher.publish(message.topic, message.key, message.value, message.headers)
 
-    async def _commit(self, timeout_seconds: float, *, clean: bool = False) -> bool:
+    async def _commit(self, *, clean: bool = False) -> bool:
         """Tell the broker what changed: the one place that commits. False where it is to be tried again."""
         async with self._lock:
             epoch, commits = self._partitions.epoch, self._partitions.to_commit(clean=clean)
             if not commits:
                 return True
             try:
-                await self._membership.commit(commits, timeout_seconds)
+                await self._membership.commit(commits, COMMIT_TIMEOUT_SECONDS)
             except CommitRefused as refusal:
                 self._metrics.commit_failures.inc()
                 log.info("offsets not committed, the group rebalances: %s", refusal)
@@ -115,7 +105,5 @@ class EffectivelyOnce:
                 return False
             self._metrics.commits.inc()
             self._failing = False
-            for work in self._partitions.committed(commits, epoch):
-                if (waiting := self._waiting.get(work)) and not waiting.done():
-                    waiting.set_result(None)
+            self._on_record.came(self._partitions.committed(commits, epoch))
             return True

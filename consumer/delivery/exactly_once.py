@@ -20,6 +20,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import aiokafka
@@ -27,6 +28,7 @@ from aiokafka.errors import KafkaError
 
 from consumer.delivery.connection import bounded, connect_timeout_seconds
 from consumer.delivery.handling import Answer
+from consumer.delivery.on_record import OnRecord
 from consumer.delivery.partitions import Commit, InFlight, Partitions, TopicPartition
 from consumer.delivery.publisher import abandon
 from consumer.errors import Unavailable
@@ -82,7 +84,7 @@ class ExactlyOnce:
         self._metrics = metrics
         self._finalisers: dict[TopicPartition, _Finaliser] = {}
         self._settling: dict[InFlight, _Settling] = {}
-        self._waiting: dict[InFlight, asyncio.Future[None]] = {}
+        self._on_record = OnRecord()
         self._pauses: dict[TopicPartition, Any] = {}
         self._defect: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
@@ -104,14 +106,7 @@ class ExactlyOnce:
             finaliser.changed.set()
 
     async def on_record(self, work: InFlight) -> None:
-        if work.on_record:
-            return
-        self._waiting[work] = asyncio.get_running_loop().create_future()
-        self._touch(work.partition)
-        try:
-            await self._waiting[work]
-        finally:
-            del self._waiting[work]
+        await self._on_record.wait(work, partial(self._touch, work.partition))
 
     async def settle(self, work: InFlight, answer: Answer) -> bool:
         settling = _Settling(work, answer, asyncio.get_running_loop().create_future())
@@ -123,13 +118,9 @@ class ExactlyOnce:
             del self._settling[work]
         return True
 
-    async def hand_back(self, timeout_seconds: float) -> None:
+    async def hand_back(self) -> None:
         """One more transaction for each partition that has something to tell, then no more."""
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                await asyncio.gather(*(self._hand_back(name) for name in list(self._finalisers)))
-        except TimeoutError:
-            log.warning("offsets not committed within %g s before partitions are given back", timeout_seconds)
+        await asyncio.gather(*(self._hand_back(name) for name in list(self._finalisers)))
 
     # ---- one partition
 
@@ -193,9 +184,7 @@ class ExactlyOnce:
             self._partitions.finish(settling.work)
             if not settling.done.done():
                 settling.done.set_result(None)
-        for work in self._partitions.committed({name: commit}, epoch):
-            if (waiting := self._waiting.get(work)) and not waiting.done():
-                waiting.set_result(None)
+        self._on_record.came(self._partitions.committed({name: commit}, epoch))
         return True
 
     async def _send(self, name: TopicPartition, producer: Any, batch: list[_Settling], commit: Commit) -> None:

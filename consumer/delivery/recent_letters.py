@@ -23,7 +23,7 @@ import aiokafka
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from consumer.delivery.deadletters import REASON
+from consumer.delivery.deadletters import ORIGINAL_CONSUMER_GROUP, REASON
 from consumer.delivery.job import SourceRecord
 from consumer.delivery.reading import Reader
 from consumer.delivery.topics import TopicNames
@@ -31,7 +31,6 @@ from consumer.errors import Reason
 
 log = logging.getLogger(__name__)
 
-_GROUP = "kafka_dlt-original-consumer-group"
 _POLL_SECONDS = 0.5
 _CLOSE_TIMEOUT_SECONDS = 5.0
 
@@ -87,7 +86,7 @@ async def _letters(
         found += [
             _Letter(record.timestamp_ms, _reason(record))
             for record in await reader.read(most, round(_POLL_SECONDS * 1000))
-            if record.timestamp_ms >= since_ms and _last_header(record, _GROUP) == group_id
+            if record.timestamp_ms >= since_ms and _last_header(record, ORIGINAL_CONSUMER_GROUP) == group_id
         ]
     consumer.pause(*partitions)  # a fetch of what may come would hold up each question that follows, on its connection
     found.sort(key=lambda letter: letter.timestamp_ms, reverse=True)

@@ -68,8 +68,11 @@ class Settlement(Protocol):
     async def settle(self, work: InFlight, answer: Answer) -> bool:
         """Send the answer; return once the broker has it and the record is finished. False: the work was lost."""
 
-    async def hand_back(self, timeout_seconds: float) -> None:
-        """Commit for the last time before partitions are given back. Never raises for an outage."""
+    async def hand_back(self) -> None:
+        """Commit for the last time before partitions are given back; is cancelled when that takes too long.
+
+        Never raises for an outage.
+        """
 
 
 Settles = Callable[[Partitions, Membership, Callable[[TopicPartition], None]], Settlement]
@@ -287,8 +290,15 @@ class Worker:
     async def on_revoked(self) -> None:
         """Commit what is finished; what is not goes on, and is adopted if its partition comes back."""
         self._stop_opening()
-        await self._settlement.hand_back(self._revoke_budget_seconds)
+        await self._hand_back(self._revoke_budget_seconds)
         self._partitions.revoke()
+
+    async def _hand_back(self, timeout_seconds: float) -> None:
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._settlement.hand_back()
+        except TimeoutError:
+            log.warning("offsets not committed within %g s before partitions are given back", timeout_seconds)
 
     def on_assigned(self, partitions: frozenset[TopicPartition]) -> None:
         """Cancel the work of partitions that are gone, and find out from where to read those that are ours."""
@@ -378,7 +388,7 @@ class Worker:
         self._set_joined(joined=False, partitions=0)
         self._stop_opening()
         await _end(self._tasks.values())
-        await self._settlement.hand_back(CLOSE_TIMEOUT_SECONDS)
+        await self._hand_back(CLOSE_TIMEOUT_SECONDS)
         await _end(self._background)
         await self._membership.stop(CLOSE_TIMEOUT_SECONDS)
         self._observe()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 
-from consumer.delivery.deadletters import REASON
+from consumer.delivery.deadletters import ORIGINAL_OFFSET, ORIGINAL_PARTITION, REASON
 from consumer.operate.console import ConsoleProgress
 from consumer.operate.demo.stack import (
     DEAD_LETTER_TOPIC,
@@ -109,8 +109,8 @@ def dead_letter(record: ConsumerRecord) -> DeadLetter:
         key = "(not an upload event)"
     return DeadLetter(
         key=key,
-        partition=int(told["kafka_dlt-original-partition"]),
-        offset=int(told["kafka_dlt-original-offset"]),
+        partition=int(told[ORIGINAL_PARTITION]),
+        offset=int(told[ORIGINAL_OFFSET]),
         reason=told[REASON],
         message=told["kafka_dlt-exception-message"],
     )

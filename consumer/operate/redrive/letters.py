@@ -10,7 +10,15 @@ import re
 from dataclasses import dataclass
 from typing import NamedTuple, Self
 
-from consumer.delivery.deadletters import ATTEMPTS, REASON, STAGE
+from consumer.delivery.deadletters import (
+    ATTEMPTS,
+    ORIGINAL_OFFSET,
+    ORIGINAL_PARTITION,
+    ORIGINAL_TIMESTAMP,
+    ORIGINAL_TOPIC,
+    REASON,
+    STAGE,
+)
 from consumer.delivery.job import Headers, SourceRecord
 from consumer.delivery.reading import UNREADABLE
 from consumer.errors import Rejected
@@ -20,7 +28,7 @@ from consumer.operate.sender import Message
 REDRIVES = "whisper-consumer-redrives"
 """Header that counts how often a record was redriven; the last one of the record."""
 
-_FIRST_OF_OURS = "kafka_dlt-original-topic"
+_FIRST_OF_OURS = ORIGINAL_TOPIC
 
 
 class Position(NamedTuple):
@@ -77,9 +85,9 @@ def read_letter(record: SourceRecord) -> DeadLetter | None:
     try:
         original = SourceRecord(
             topic=told[_FIRST_OF_OURS],
-            partition=int(told["kafka_dlt-original-partition"]),
-            offset=int(told["kafka_dlt-original-offset"]),
-            timestamp_ms=int(told["kafka_dlt-original-timestamp"]),
+            partition=int(told[ORIGINAL_PARTITION]),
+            offset=int(told[ORIGINAL_OFFSET]),
+            timestamp_ms=int(told[ORIGINAL_TIMESTAMP]),
             key=record.key,
             value=record.value,
             headers=headers,
