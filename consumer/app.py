@@ -42,7 +42,7 @@ from consumer.settings import WorkerSettings
 from consumer.store.checkpoints import CheckpointStore
 from consumer.store.objects import ObjectStore
 from consumer.store.results import ResultStore
-from consumer.store.s3 import open_client
+from consumer.store.s3 import open_s3
 from consumer.transcribing import default_options, transcribing
 from consumer.watchdog import Watchdog
 
@@ -137,14 +137,14 @@ async def _start(
             checkpoint_audio_seconds=settings.checkpoint_audio_seconds,
         )
     )
-    client = await stack.enter_async_context(open_client(settings))
-    results = ResultStore(client, settings.results_bucket)
+    s3 = await stack.enter_async_context(open_s3(settings))
+    results = ResultStore(s3, settings.results_bucket)
     # Beside everything else: a store that is away must not keep the worker from joining.
     stack.callback(asyncio.create_task(outages.until_available(results.ensure_bucket)).cancel)
     pipeline = Pipeline(
-        ObjectStore(client),
+        ObjectStore(s3),
         results,
-        CheckpointStore(client, settings.results_bucket),
+        CheckpointStore(s3, settings.results_bucket),
         transcriber,
         outages,
         metrics,

@@ -85,6 +85,9 @@ class StoreSettings(BaseSettings):
     minio_endpoint: Annotated[str, AfterValidator(_http_url), Field(description="URL of the S3 endpoint.")]
     minio_access_key: Annotated[SecretStr, Field(description="Access key of the object store.")]
     minio_secret_key: Annotated[SecretStr, Field(description="Secret key of the object store.")]
+    minio_session_token: Annotated[
+        SecretStr | None, Field(description="Session token, where the keys are temporary ones.")
+    ] = None
     minio_region: str = "us-east-1"
     minio_ca_file: Annotated[FilePath | None, Field(description="CA bundle for https, PEM.")] = None
     minio_connect_timeout_seconds: Seconds = 5

@@ -9,15 +9,11 @@ A bucket answers if one of these does, asked in this order until one settles it:
    as one.
 """
 
-from typing import TYPE_CHECKING
-
 from botocore.exceptions import ClientError
 
 from consumer.errors import Unavailable
-from consumer.store.s3 import asking, status
-
-if TYPE_CHECKING:
-    from types_aiobotocore_s3 import S3Client
+from consumer.store.failures import status
+from consumer.store.s3 import S3
 
 ABSENT_KEY = "whisper-consumer-probe/no-such-object"
 
@@ -25,8 +21,8 @@ ABSENT_KEY = "whisper-consumer-probe/no-such-object"
 class BucketProbe:
     """Asks buckets, and remembers for each one what was read there last."""
 
-    def __init__(self, client: "S3Client") -> None:
-        self._client = client
+    def __init__(self, s3: S3) -> None:
+        self._s3 = s3
         self._last_read: dict[str, str] = {}
 
     def was_read(self, bucket: str, key: str) -> None:
@@ -36,9 +32,9 @@ class BucketProbe:
     async def answers(self, bucket: str) -> bool:
         """Whether the bucket answers usefully; raises nothing."""
         try:
-            async with asking(f"asking for bucket {bucket}", self._client):
+            with self._s3.asking(f"asking for bucket {bucket}"):
                 try:
-                    await self._client.head_bucket(Bucket=bucket)
+                    await self._s3.head(bucket)
                 except ClientError as error:
                     return status(error) == 403 and await self._shows_objects(bucket)
         except Unavailable:
@@ -54,7 +50,7 @@ class BucketProbe:
     async def _is_shown(self, bucket: str, key: str) -> bool:
         """Whether the store says of an object that it is there, or that it is not."""
         try:
-            await self._client.head_object(Bucket=bucket, Key=key)
+            await self._s3.head(bucket, key)
         except ClientError as error:
             return status(error) == 404
         return True

@@ -1,30 +1,27 @@
 """Checkpoints of recordings in the results bucket: ``checkpoints/{transcript_id}.json``, the latest one alone."""
 
 import logging
-from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from consumer.store.s3 import asking, read_object
+from consumer.store.s3 import S3
 from schemas import Checkpoint
-
-if TYPE_CHECKING:
-    from types_aiobotocore_s3 import S3Client
 
 log = logging.getLogger(__name__)
 
 
 class CheckpointStore:
-    """Writes and reads checkpoints in one bucket. ``client`` comes from ``store.s3.open_client``."""
+    """Writes and reads checkpoints in one bucket. ``s3`` comes from ``store.s3.open_s3``."""
 
-    def __init__(self, client: "S3Client", bucket: str) -> None:
-        self._client = client
+    def __init__(self, s3: S3, bucket: str) -> None:
+        self._s3 = s3
         self._bucket = bucket
 
     async def get(self, transcript_id: str) -> Checkpoint | None:
         """The checkpoint that lies there; None where there is none that can be used. Raises Unavailable."""
         key = checkpoint_key(transcript_id)
-        present = await read_object(self._client, self._bucket, key)
+        with self._s3.asking(f"reading {self._bucket}/{key}"):
+            present = await self._s3.read(self._bucket, key)
         if present is None:
             return None
         found, _ = present
@@ -41,14 +38,14 @@ class CheckpointStore:
         """Write a checkpoint over the one before. Raises Unavailable."""
         key = checkpoint_key(checkpoint.transcript_id)
         body = checkpoint.model_dump_json(by_alias=True).encode()
-        async with asking(f"storing {self._bucket}/{key}", self._client, n_bytes=len(body)):
-            await self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType="application/json")
+        with self._s3.asking(f"storing {self._bucket}/{key}"):
+            await self._s3.put(self._bucket, key, body, content_type="application/json")
 
     async def delete(self, transcript_id: str) -> None:
         """Remove a checkpoint that is of no more use. Raises Unavailable."""
         key = checkpoint_key(transcript_id)
-        async with asking(f"deleting {self._bucket}/{key}", self._client):
-            await self._client.delete_object(Bucket=self._bucket, Key=key)
+        with self._s3.asking(f"deleting {self._bucket}/{key}"):
+            await self._s3.delete(self._bucket, key)
 
 
 def checkpoint_key(transcript_id: str) -> str:

@@ -20,17 +20,15 @@ import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 from botocore.exceptions import ClientError
 
 from consumer.errors import ObjectFault, Reason, Rejected, Stage, Unavailable
 from consumer.store.bucket_probe import BucketProbe
-from consumer.store.s3 import BROKEN_OFF, asking, error_code, in_time, outages, read_chunk, status
+from consumer.store.failures import BROKEN_OFF, error_code, status
+from consumer.store.s3 import S3, Answer
 from schemas import AudioUploaded
-
-if TYPE_CHECKING:
-    from types_aiobotocore_s3 import S3Client
 
 # Codes that say: under this name there is nothing, and there will not be.
 _NEVER = {
@@ -54,8 +52,12 @@ _OUTAGES = {
     "TokenRefreshRequired",
     "RequestTimeout",
     "SlowDown",
+    # The bucket is in another region than that of the settings.
+    "AuthorizationHeaderMalformed",
+    "PermanentRedirect",
+    "TemporaryRedirect",
 }
-_OUTAGE_STATUSES = {429, 503}
+_OUTAGE_STATUSES = {301, 307, 429, 503}
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,29 +86,29 @@ class Fetched:
 
 
 class ObjectStore:
-    """Reads recordings. ``client`` comes from ``store.s3.open_client``."""
+    """Reads recordings. ``s3`` comes from ``store.s3.open_s3``."""
 
-    def __init__(self, client: "S3Client") -> None:
-        self._client = client
-        self._probe = BucketProbe(client)
+    def __init__(self, s3: S3) -> None:
+        self._s3 = s3
+        self._probe = BucketProbe(s3)
 
     async def head(self, upload: AudioUploaded) -> ObjectFacts:
         """Ask for the facts of what an upload names, pinned to its version and ETag as far as it names them.
 
         Raises Rejected (MISSING, SUPERSEDED), ObjectFault, Unavailable: ``store``.
         """
-        async with asking(f"asking for {upload.bucket}/{upload.key}", self._client):
+        with self._s3.asking(f"asking for {upload.bucket}/{upload.key}"):
             try:
-                answer = await self._client.head_object(Bucket=upload.bucket, Key=upload.key, **_pin(upload))
+                headers = await self._s3.head(upload.bucket, upload.key, **_pin(upload))
             except ClientError as error:
                 await self._judge(await self._explained(error, upload), upload)
                 raise
         self._probe.was_read(upload.bucket, upload.key)
         return ObjectFacts(
-            etag=answer["ETag"].strip('"'),
-            size_bytes=answer["ContentLength"],
-            version_id=answer.get("VersionId"),
-            content_type=answer.get("ContentType"),
+            etag=headers["ETag"].strip('"'),
+            size_bytes=int(headers["Content-Length"]),
+            version_id=headers.get("x-amz-version-id"),
+            content_type=headers.get("Content-Type"),
         )
 
     async def fetch(self, upload: AudioUploaded, *, max_bytes: int, spool_dir: Path | None) -> Fetched:
@@ -123,19 +125,16 @@ class ObjectStore:
             raise
 
     async def _fetch(self, upload: AudioUploaded, max_bytes: int, spool: "_Spool") -> Fetched:
-        with outages(f"fetching {upload.bucket}/{upload.key}", self._client):
+        with self._s3.asking(f"fetching {upload.bucket}/{upload.key}"):
             try:
-                async with in_time(self._client):
-                    answer = await self._client.get_object(Bucket=upload.bucket, Key=upload.key, **_pin(upload))
+                async with self._s3.get(upload.bucket, upload.key, **_pin(upload)) as answer:
+                    _check_size(int(answer.headers.get("Content-Length", 0)), max_bytes, upload)
+                    while chunk := await self._read_chunk(answer, upload):
+                        _check_size(spool.size_bytes + len(chunk), max_bytes, upload)
+                        await spool.write(chunk)
             except ClientError as error:
                 await self._judge(error, upload)
                 raise
-            body = answer["Body"]
-            async with body:
-                _check_size(answer.get("ContentLength", 0), max_bytes, upload)
-                while chunk := await self._read_chunk(body, upload):
-                    _check_size(spool.size_bytes + len(chunk), max_bytes, upload)
-                    await spool.write(chunk)
         if spool.size_bytes == 0:
             raise Rejected(
                 Reason.EMPTY, Stage.FETCH, f"{upload.bucket}/{upload.key} has no bytes; upload the recording again"
@@ -145,13 +144,13 @@ class ObjectStore:
             spool=spool.rewound(),
             size_bytes=spool.size_bytes,
             sha256=spool.sha256,
-            etag=answer["ETag"].strip('"'),
-            version_id=answer.get("VersionId"),
+            etag=answer.headers["ETag"].strip('"'),
+            version_id=answer.headers.get("x-amz-version-id"),
         )
 
-    async def _read_chunk(self, body: Any, upload: AudioUploaded) -> bytes:
+    async def _read_chunk(self, answer: Answer, upload: AudioUploaded) -> bytes:
         try:
-            return await read_chunk(body, self._client)
+            return await answer.read_chunk()
         except BROKEN_OFF as error:
             if not await self._probe.answers(upload.bucket):
                 raise
@@ -163,13 +162,12 @@ class ObjectStore:
     async def _explained(self, error: ClientError, upload: AudioUploaded) -> ClientError:
         """The same error with its reason, by a GET of one byte; the error itself where that succeeds."""
         try:
-            answer = await self._client.get_object(
-                Bucket=upload.bucket, Key=upload.key, Range="bytes=0-0", **_pin(upload)
-            )
+            pin = _pin(upload)
+            pin["headers"] |= {"Range": "bytes=0-0"}
+            async with self._s3.get(upload.bucket, upload.key, **pin):
+                return error
         except ClientError as explained:
             return explained
-        answer["Body"].close()
-        return error
 
     async def _judge(self, error: ClientError, upload: AudioUploaded) -> None:
         """Raise what an error means; return where it is an outage."""
@@ -226,13 +224,9 @@ class _Spool:
 
 
 def _pin(upload: AudioUploaded) -> Any:
-    """Request parameters that make the store answer with what the upload names, or not at all."""
-    pin = {}
-    if upload.version_id:
-        pin["VersionId"] = upload.version_id
-    if upload.etag:
-        pin["IfMatch"] = f'"{upload.etag}"'
-    return pin
+    """What makes the store answer with what the upload names, or not at all."""
+    condition = {"If-Match": f'"{upload.etag}"'} if upload.etag else {}
+    return {"version_id": upload.version_id, "headers": condition}
 
 
 def _check_size(size_bytes: int, max_bytes: int, upload: AudioUploaded) -> None:

@@ -15,16 +15,14 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 from botocore.exceptions import ClientError
 
 from consumer.errors import Unavailable
-from consumer.store.s3 import asking, error_code, read_object
-
-if TYPE_CHECKING:
-    from types_aiobotocore_s3 import S3Client
+from consumer.store.failures import error_code
+from consumer.store.s3 import S3, Headers
 
 log = logging.getLogger(__name__)
 
@@ -43,28 +41,25 @@ class StoredResult:
 
 
 class ResultStore:
-    """Writes and reads results in one bucket. ``client`` comes from ``store.s3.open_client``."""
+    """Writes and reads results in one bucket. ``s3`` comes from ``store.s3.open_s3``."""
 
-    def __init__(self, client: "S3Client", bucket: str) -> None:
-        self._client = client
+    def __init__(self, s3: S3, bucket: str) -> None:
+        self._s3 = s3
         self._bucket = bucket
 
     async def ensure_bucket(self) -> None:
         """Create the bucket where it is missing. Where that may not be done the log says so; raises Unavailable."""
-        async with asking(f"looking for bucket {self._bucket}", self._client):
+        with self._s3.asking(f"looking for bucket {self._bucket}"):
             try:
-                await self._client.head_bucket(Bucket=self._bucket)
+                await self._s3.head(self._bucket)
             except ClientError as error:
                 if error_code(error) != "404":  # who may not ask may still write
                     return
                 await self._create_bucket()
 
     async def _create_bucket(self) -> None:
-        region: Any = self._client.meta.region_name
-        # S3's first region is the one that must not be named.
-        place: Any = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
         try:
-            await self._client.create_bucket(Bucket=self._bucket, **place)
+            await self._s3.create_bucket(self._bucket)
         except ClientError as error:
             code = error_code(error)
             if code == "BucketAlreadyOwnedByYou":
@@ -88,21 +83,21 @@ class ResultStore:
         Raises Unavailable.
         """
         key = result_key(transcript_id, source_bucket, source_key)
-        condition: Any = {"IfNoneMatch": "*"}
+        condition = {"If-None-Match": "*"}
         while not await self._put_if(condition, key, body, metadata):
-            present = await read_object(self._client, self._bucket, key)
+            present = await self._read(key)
             if present is None:
                 raise Unavailable("store", f"{self._bucket}/{key} was there and is gone again; it is tried again")
             found, etag = present
             if (document := _document(found, transcript_id)) is not None:
                 return StoredResult(self._bucket, key, found, document)
-            condition = {"IfMatch": etag}
+            condition = {"If-Match": etag}
         return StoredResult(self._bucket, key, body, orjson.loads(body))
 
     async def get(self, transcript_id: str, source_bucket: str, source_key: str) -> StoredResult | None:
         """The result that lies there, or None. Raises Unavailable."""
         key = result_key(transcript_id, source_bucket, source_key)
-        present = await read_object(self._client, self._bucket, key)
+        present = await self._read(key)
         if present is None:
             return None
         found, _ = present
@@ -115,22 +110,20 @@ class ResultStore:
     async def put_marker(self, source_bucket: str, source_key: str, etag: str | None, body: bytes) -> None:
         """Note that an upload became a dead letter. Raises Unavailable."""
         key = marker_key(source_bucket, source_key, etag)
-        async with asking(f"storing {self._bucket}/{key}", self._client, n_bytes=len(body)):
-            await self._client.put_object(Bucket=self._bucket, Key=key, Body=body, ContentType=_CONTENT_TYPE)
+        with self._s3.asking(f"storing {self._bucket}/{key}"):
+            await self._s3.put(self._bucket, key, body, content_type=_CONTENT_TYPE)
 
-    async def _put_if(self, condition: Any, key: str, body: bytes, metadata: Mapping[str, str]) -> bool:
+    async def _read(self, key: str) -> tuple[bytes, str] | None:
+        with self._s3.asking(f"reading {self._bucket}/{key}"):
+            return await self._s3.read(self._bucket, key)
+
+    async def _put_if(self, condition: Headers, key: str, body: bytes, metadata: Mapping[str, str]) -> bool:
         """Whether the store took it."""
         sendable = {name: value for name, value in metadata.items() if value.isascii() and value.isprintable()}
-        async with asking(f"storing {self._bucket}/{key}", self._client, n_bytes=len(body)):
+        headers = {**condition, **{f"x-amz-meta-{name}": value for name, value in sendable.items()}}
+        with self._s3.asking(f"storing {self._bucket}/{key}"):
             try:
-                await self._client.put_object(
-                    Bucket=self._bucket,
-                    Key=key,
-                    Body=body,
-                    ContentType=_CONTENT_TYPE,
-                    Metadata=sendable,
-                    **condition,
-                )
+                await self._s3.put(self._bucket, key, body, content_type=_CONTENT_TYPE, headers=headers)
             except ClientError as error:
                 if error_code(error) not in _TAKEN:
                     raise

@@ -1,159 +1,227 @@
-"""The S3 client, and the one place where its errors become decisions.
+"""The requests that the worker makes for each recording, straight over HTTP.
 
-Every request is bounded in time as a whole, and whatever error it leaves becomes Unavailable. What an error says of one
-object alone is for ``objects`` to judge, before that.
+boto spends 1.5 ms or more of CPU time on a request, most of it on finding out anew each time where it goes and how
+(endpoint rules, serialisation, parsing, user agent), and a recording takes four. Here a request is a method, a path and
+some headers. What is hard is left to boto's parts: the signature (its SigV4 signer) and the reading of errors (its
+parser), so a failed request raises the ClientError that boto's client would raise.
+
+1. A request that got no answer, or one that says the server is at fault, is made once more after a random pause.
+2. Every request is bounded in time as a whole: both attempts, the pause, and its bytes at the slowest rate allowed. The
+   client's own time-outs bound each wait for bytes alone: a store that gives them one by one, or takes none, would keep
+   a request open for ever.
+3. Buckets are addressed by path; redirects are errors.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any
+import random
+import ssl
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AbstractContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import quote
 
-import aioboto3
 import aiohttp
-from aiobotocore.config import AioConfig
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import ReadOnlyCredentials
+from botocore.exceptions import ClientError
+from botocore.httpsession import get_cert_path
+from botocore.model import Shape
+from botocore.parsers import create_parser
+from yarl import URL
 
-from consumer.errors import Unavailable
+from consumer import __version__
 from consumer.settings import StoreSettings
-
-if TYPE_CHECKING:
-    from types_aiobotocore_s3 import S3Client
-
-BROKEN_OFF = (BotoCoreError, aiohttp.ClientError, TimeoutError, OSError)
-"""What a request raises that got no answer, or no whole one."""
+from consumer.store.failures import BROKEN_OFF, error_code, outages, status
 
 _ATTEMPTS = 2  # hides one lost connection; an outage is for the caller to wait out
 _LONGEST_PAUSE_SECONDS = 1.0  # before the second attempt
+_TRY_AGAIN_STATUSES = {429, 500, 502, 503, 504}
+_TRY_AGAIN_CODES = {"RequestTimeout", "SlowDown"}
 _MAX_CONNECTIONS = 100
+_KEEP_ALIVE_SECONDS = 12
 _SLOWEST_BYTES_PER_SECOND = 16 * 1024
-
 _CHUNK_BYTES = 1024 * 1024
 
-_FORBIDDEN = (
-    "check MINIO_ACCESS_KEY and that its policy allows it (AWS answers so for a missing object, too, unless "
-    "s3:ListBucket is allowed)"
-)
-_ADVICE = {
-    "AccessDenied": _FORBIDDEN,
-    "403": _FORBIDDEN,  # all that an answer to HEAD tells
-    "404": "create the bucket or correct its name",
-    "ExpiredToken": "renew the credentials",
-    "InvalidAccessKeyId": "check MINIO_ACCESS_KEY",
-    "SignatureDoesNotMatch": "check MINIO_SECRET_KEY",
-    "RequestTimeTooSkewed": "check the clock of this machine",
-    "NoSuchBucket": "create the bucket or correct its name",
-    "NotImplemented": "the store must know conditional writes (If-None-Match)",
-}
+# What would be added by itself; nothing may come compressed, since an object's bytes are wanted as they are.
+_SKIPPED_HEADERS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+_HEADERS = {"Accept-Encoding": "identity", "User-Agent": f"whisper-consumer/{__version__}"}
+
+Headers = Mapping[str, str]
+NO_HEADERS: Final[Headers] = {}
 
 
-@asynccontextmanager
-async def open_client(settings: StoreSettings) -> AsyncIterator["S3Client"]:
-    """One client for the life of the worker; it keeps its connections open and is shared by all jobs.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An object that is being read. ``headers`` ignore the case of names."""
 
-    The read time-out bounds each wait for bytes, ``in_time`` the whole. No request is made here.
+    headers: Headers
+    _s3: "S3"
+    _body: aiohttp.StreamReader
+
+    async def read_chunk(self) -> bytes:
+        """Up to 1 MiB of the body, empty at its end; raises one of BROKEN_OFF where it ends too early or stalls.
+
+        The network gives pieces of some kilobytes, each too small for whatever is done with a chunk.
+        """
+        chunk = bytearray()
+        async with self._s3.in_time(_CHUNK_BYTES):
+            while len(chunk) < _CHUNK_BYTES:
+                piece = await self._body.read(_CHUNK_BYTES - len(chunk))
+                if not piece:
+                    break
+                chunk += piece
+        return bytes(chunk)
+
+
+class S3:
+    """One store, for the life of the worker: it keeps its connections open and is shared by all jobs.
+
+    Every method raises ClientError where the store refuses, and one of BROKEN_OFF where no whole answer came. Header
+    names and values are those of S3's HTTP interface; they are signed.
     """
-    session = aioboto3.Session(
-        aws_access_key_id=settings.minio_access_key.get_secret_value(),
-        aws_secret_access_key=settings.minio_secret_key.get_secret_value(),
-        region_name=settings.minio_region,
-    )
-    config = AioConfig(
-        connect_timeout=settings.minio_connect_timeout_seconds,
-        read_timeout=settings.minio_read_timeout_seconds,
-        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-        max_pool_connections=_MAX_CONNECTIONS,
-        s3={"addressing_style": "path"},
-        # Older S3 servers know nothing of the newer default checksums.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-    )
-    verify = str(settings.minio_ca_file) if settings.minio_ca_file else None
-    async with session.client("s3", endpoint_url=settings.minio_endpoint, verify=verify, config=config) as client:
-        yield client
 
+    def __init__(self, settings: StoreSettings, session: aiohttp.ClientSession) -> None:
+        self.endpoint_url = settings.minio_endpoint
+        self._region = settings.minio_region
+        credentials = ReadOnlyCredentials(
+            settings.minio_access_key.get_secret_value(),
+            settings.minio_secret_key.get_secret_value(),
+            settings.minio_session_token.get_secret_value() if settings.minio_session_token else None,
+        )
+        self._signer = S3SigV4Auth(credentials, "s3", settings.minio_region)
+        self._session = session
+        self._seconds = _ATTEMPTS * (settings.minio_connect_timeout_seconds + settings.minio_read_timeout_seconds)
 
-@asynccontextmanager
-async def asking(doing: str, client: "S3Client", *, n_bytes: int = 0) -> AsyncIterator[None]:
-    """Make requests inside, one or a few; ``n_bytes`` go either way. Every error of the store becomes Unavailable.
+    def in_time(self, n_bytes: int = 0) -> asyncio.Timeout:
+        """A time-out for a request and ``n_bytes``, rule 2."""
+        return asyncio.timeout(self._seconds + _LONGEST_PAUSE_SECONDS + n_bytes / _SLOWEST_BYTES_PER_SECOND)
 
-    ``doing`` says what is tried, with bucket and key.
-    """
-    with outages(doing, client):
-        async with in_time(client, n_bytes=n_bytes):
-            yield
+    def asking(self, doing: str) -> AbstractContextManager[None]:
+        """Make requests inside: every error becomes Unavailable. ``doing`` says what is tried, with bucket and key."""
+        return outages(doing, self.endpoint_url)
 
+    @asynccontextmanager
+    async def get(
+        self, bucket: str, key: str, *, version_id: str | None = None, headers: Headers = NO_HEADERS
+    ) -> AsyncGenerator[Answer, None]:
+        """An object, to be read inside."""
+        response = await self._send("GET", bucket, key, version_id=version_id, headers=headers)
+        async with response:
+            yield Answer(response.headers, self, response.content)
 
-@contextmanager
-def outages(doing: str, client: "S3Client") -> Iterator[None]:
-    """Turn every error of the store into Unavailable."""
-    try:
-        yield
-    except ClientError as error:
-        code = error_code(error)
-        message = error.response["Error"].get("Message") or "no message"
-        advice = _ADVICE.get(code, "it is tried again")
-        raise _unavailable(doing, client, f"{code}: {message}; {advice}") from error
-    except BROKEN_OFF as error:
-        why = str(error) or "it took too long"
-        raise _unavailable(doing, client, f"{why}; check MINIO_ENDPOINT and the network, it is tried again") from error
-
-
-def in_time(client: "S3Client", *, n_bytes: int = 0) -> asyncio.Timeout:
-    """A time-out for a request, both attempts and the pause between them, and for ``n_bytes`` at the slowest rate.
-
-    The library's own time-outs bound each wait for bytes alone: a store that gives them one by one, or takes none,
-    would keep a request open for ever.
-    """
-    config: Any = client.meta.config
-    one_attempt_seconds = config.connect_timeout + config.read_timeout
-    return asyncio.timeout(
-        _ATTEMPTS * one_attempt_seconds + _LONGEST_PAUSE_SECONDS + n_bytes / _SLOWEST_BYTES_PER_SECOND
-    )
-
-
-async def read_chunk(body: Any, client: "S3Client") -> bytes:
-    """Up to 1 MiB of an answer's body, empty at its end; raises one of BROKEN_OFF where it ends too early or stalls.
-
-    The network gives pieces of some kilobytes, each too small for whatever is done with a chunk.
-    """
-    chunk = bytearray()
-    async with in_time(client, n_bytes=_CHUNK_BYTES):
-        while len(chunk) < _CHUNK_BYTES:
-            piece = await body.read(_CHUNK_BYTES - len(chunk))
-            if not piece:
-                break
-            chunk += piece
-    return bytes(chunk)
-
-
-async def read_object(client: "S3Client", bucket: str, key: str) -> tuple[bytes, str] | None:
-    """A small object of our own as a whole, and its ETag with quotes; None where there is none. Raises Unavailable."""
-    with outages(f"reading {bucket}/{key}", client):
+    async def read(self, bucket: str, key: str) -> tuple[bytes, str] | None:
+        """A small object of our own as a whole, and its ETag with quotes; None where there is none."""
+        found = bytearray()
         try:
-            async with in_time(client):
-                answer = await client.get_object(Bucket=bucket, Key=key)
+            async with self.get(bucket, key) as answer:
+                while chunk := await answer.read_chunk():
+                    found += chunk
+                return bytes(found), answer.headers["ETag"]
         except ClientError as error:
             if error_code(error) != "NoSuchKey":
                 raise
             return None
-        found = bytearray()
-        body = answer["Body"]
-        async with body:
-            while chunk := await read_chunk(body, client):
-                found += chunk
-        return bytes(found), answer["ETag"]
+
+    async def head(
+        self, bucket: str, key: str = "", *, version_id: str | None = None, headers: Headers = NO_HEADERS
+    ) -> Headers:
+        """The headers of an object; of the bucket where no key is given."""
+        return await self._ask("HEAD", bucket, key, version_id=version_id, headers=headers)
+
+    async def put(
+        self, bucket: str, key: str, body: bytes, *, content_type: str, headers: Headers = NO_HEADERS
+    ) -> None:
+        """Write an object."""
+        await self._ask("PUT", bucket, key, headers={"Content-Type": content_type, **headers}, body=body)
+
+    async def delete(self, bucket: str, key: str) -> None:
+        """Delete an object; that there is none is no error."""
+        await self._ask("DELETE", bucket, key)
+
+    async def create_bucket(self, bucket: str) -> None:
+        """Create a bucket in the region of the settings."""
+        # S3's first region is the one that must not be named.
+        place = f"<LocationConstraint>{self._region}</LocationConstraint>" if self._region != "us-east-1" else ""
+        namespace = "http://s3.amazonaws.com/doc/2006-03-01/"
+        body = f'<CreateBucketConfiguration xmlns="{namespace}">{place}</CreateBucketConfiguration>' if place else ""
+        await self._ask("PUT", bucket, body=body.encode())
+
+    async def _ask(self, *request: str, **options: Any) -> Headers:
+        """Make a request whose answer is in its headers."""
+        async with await self._send(*request, **options) as response:
+            return response.headers
+
+    async def _send(
+        self,
+        method: str,
+        bucket: str,
+        key: str = "",
+        *,
+        version_id: str | None = None,
+        headers: Headers = NO_HEADERS,
+        body: bytes = b"",
+    ) -> aiohttp.ClientResponse:
+        """The answer of a store that did what it was asked for, rules 1 and 2."""
+        path = f"/{quote(bucket)}/{quote(key)}" if key else f"/{quote(bucket)}"
+        query = f"?versionId={quote(version_id, safe='')}" if version_id else ""
+        url = f"{self.endpoint_url}{path}{query}"
+        async with self.in_time(len(body)):
+            for attempts_left in reversed(range(_ATTEMPTS)):
+                try:
+                    return await self._attempt(method, url, headers, body)
+                except ClientError as error:
+                    again = status(error) in _TRY_AGAIN_STATUSES or error_code(error) in _TRY_AGAIN_CODES
+                    if not (again and attempts_left):
+                        raise
+                except BROKEN_OFF:
+                    if not attempts_left:
+                        raise
+                await asyncio.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))  # noqa: S311 - no secret hangs on it
+        raise AssertionError("unreachable")
+
+    async def _attempt(self, method: str, url: str, headers: Headers, body: bytes) -> aiohttp.ClientResponse:
+        signed = AWSRequest(method, url, headers=headers, data=body)
+        self._signer.add_auth(signed)
+        response = await self._session.request(
+            method,
+            URL(url, encoded=True),  # as it was signed
+            headers=[*_HEADERS.items(), *signed.headers.items()],
+            data=body or None,
+            allow_redirects=False,
+        )
+        if 200 <= response.status < 300:
+            return response
+        async with response:
+            answer = Answer(response.headers, self, response.content)
+            raise ClientError(_parsed(response, await answer.read_chunk()), method)
 
 
-def error_code(error: ClientError) -> str:
-    """S3's error code (NoSuchKey, ...); the bare status where there was no body, as after HEAD."""
-    return str(error.response["Error"].get("Code", ""))
+@asynccontextmanager
+async def open_s3(settings: StoreSettings) -> AsyncIterator[S3]:
+    """Make no request yet. Raises OSError where the CA file cannot be read."""
+    trusted = ssl.create_default_context(cafile=settings.minio_ca_file)
+    if not settings.minio_ca_file:  # the system's CAs, and the public ones, for a system that has none
+        trusted.load_verify_locations(cafile=get_cert_path(verify=True))
+    connector = aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE_SECONDS, ssl=trusted)
+    timeout = aiohttp.ClientTimeout(
+        total=None,
+        sock_connect=settings.minio_connect_timeout_seconds,
+        sock_read=settings.minio_read_timeout_seconds,
+    )
+    async with aiohttp.ClientSession(
+        connector=connector,
+        timeout=timeout,
+        auto_decompress=False,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        skip_auto_headers=_SKIPPED_HEADERS,
+        trust_env=True,
+    ) as session:
+        yield S3(settings, session)
 
 
-def status(error: ClientError) -> int:
-    """The HTTP status of the answer."""
-    return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
-
-
-def _unavailable(doing: str, client: "S3Client", why: str) -> Unavailable:
-    return Unavailable("store", f"{doing} at {client.meta.endpoint_url} failed: {why}")
+def _parsed(response: aiohttp.ClientResponse, body: bytes) -> Any:
+    """An error as boto understands it."""
+    answer = {"status_code": response.status, "headers": response.headers, "body": body}
+    return create_parser("rest-xml").parse(answer, Shape("Error", {"type": "structure"}))

@@ -9,8 +9,9 @@ from types_aiobotocore_s3 import S3Client
 from consumer.errors import Unavailable
 from consumer.operate.seaweed_server import SeaweedServer
 from consumer.store.checkpoints import CheckpointStore, checkpoint_key
+from consumer.store.s3 import S3
 from schemas import Checkpoint
-from tests.support.s3 import new_bucket, s3_client
+from tests.support.s3 import new_bucket, s3_client, s3_requests
 from tests.support.transcripts import make_segment
 
 ID = "a" * 64
@@ -32,12 +33,18 @@ async def client(s3: SeaweedServer) -> AsyncIterator[S3Client]:
 
 
 @pytest.fixture
+async def requests(s3: SeaweedServer) -> AsyncIterator[S3]:
+    async with s3_requests(s3) as requests:
+        yield requests
+
+
+@pytest.fixture
 async def bucket(client: S3Client) -> str:
     return await new_bucket(client, "transcripts")
 
 
-async def test_the_latest_checkpoint_is_read_until_it_is_deleted(client: S3Client, bucket: str) -> None:
-    checkpoints = CheckpointStore(client, bucket)
+async def test_the_latest_checkpoint_is_read_until_it_is_deleted(requests: S3, bucket: str) -> None:
+    checkpoints = CheckpointStore(requests, bucket)
     assert await checkpoints.get(ID) is None
     await checkpoints.put(CHECKPOINT.model_copy(update={"done_seconds": 30.0}))
     await checkpoints.put(CHECKPOINT)
@@ -64,15 +71,15 @@ WHOLE = CHECKPOINT.model_dump_json(by_alias=True).encode()
     ],
 )
 async def test_what_cannot_be_used_is_none_and_told_without_words(
-    client: S3Client, bucket: str, body: bytes, caplog: pytest.LogCaptureFixture
+    client: S3Client, requests: S3, bucket: str, body: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     await client.put_object(Bucket=bucket, Key=checkpoint_key(ID), Body=body)
     with caplog.at_level(logging.WARNING, "consumer"):
-        assert await CheckpointStore(client, bucket).get(ID) is None
+        assert await CheckpointStore(requests, bucket).get(ID) is None
     assert checkpoint_key(ID) in caplog.text
     assert SECRET_WORDS not in caplog.text
 
 
-async def test_a_missing_bucket_is_an_outage(client: S3Client) -> None:
+async def test_a_missing_bucket_is_an_outage(requests: S3) -> None:
     with pytest.raises(Unavailable, match="create the bucket"):
-        await CheckpointStore(client, "no-such-bucket").get(ID)
+        await CheckpointStore(requests, "no-such-bucket").get(ID)

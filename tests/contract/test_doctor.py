@@ -12,7 +12,8 @@ from consumer.operate.doctor import Check, examine
 from consumer.operate.kafka_server import KafkaServer
 from consumer.operate.network import free_ports
 from consumer.operate.seaweed_server import SeaweedServer
-from tests.support.s3 import new_bucket, s3_client
+from tests.support.minio import MinioServer
+from tests.support.s3 import lent_keys, new_bucket, s3_client
 
 
 @pytest.fixture
@@ -90,6 +91,24 @@ async def test_a_store_that_is_not_there(environment: pytest.MonkeyPatch) -> Non
     check = (await examined())["object store"]
     assert check.ok is False
     assert "MINIO_ENDPOINT" in check.advice
+
+
+@pytest.mark.parametrize("missing", ["s3:PutObject", "s3:GetObject", "s3:DeleteObject"])
+async def test_a_right_that_is_missing_on_results(
+    environment: pytest.MonkeyPatch, minio: MinioServer, missing: str
+) -> None:
+    async with s3_client(minio) as client:
+        bucket = await new_bucket(client, "transcripts")
+        rights = {"s3:PutObject", "s3:GetObject", "s3:DeleteObject", "s3:ListBucket"} - {missing}
+        policy = [{"Effect": "Allow", "Action": right, "Resource": "arn:aws:s3:::*"} for right in rights]
+        environment.setenv("MINIO_ENDPOINT", minio.endpoint)
+        environment.setenv("RESULTS_BUCKET", bucket)
+        for name, value in (await lent_keys(minio, policy)).items():
+            environment.setenv(name.upper(), value)
+        check = (await examined())[f"bucket {bucket}"]
+        assert check.ok is False
+        assert missing in check.advice
+        assert "Contents" not in await client.list_objects_v2(Bucket=bucket)
 
 
 async def test_missing_settings_leave_the_rest_to_be_looked_at(environment: pytest.MonkeyPatch) -> None:

@@ -2,16 +2,13 @@
 
 import asyncio
 import hashlib
-import json
 import resource
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-import aioboto3
 import pytest
-from aiobotocore.config import AioConfig
 from types_aiobotocore_s3 import S3Client
 
 from consumer.errors import ObjectFault, Reason, Rejected, Unavailable
@@ -19,34 +16,37 @@ from consumer.operate.seaweed_server import SeaweedServer
 from consumer.settings import StoreSettings, load
 from consumer.store import s3 as store_s3
 from consumer.store.objects import Fetched, ObjectStore
-from consumer.store.s3 import open_client
+from consumer.store.s3 import open_s3
 from schemas import AudioUploaded
 from tests.support.minio import MinioServer
-from tests.support.s3 import new_bucket, s3_client
+from tests.support.s3 import S3Server, lent_keys, new_bucket, s3_client, s3_requests
 
+NO_KEYS = {"minio_access_key": "tests", "minio_secret_key": "tests-secret"}
 KEY = "calls/Größe & más + 100%.wav"
 MIB = 1024 * 1024
+
+
+def keys_of(server: S3Server) -> dict[str, str]:
+    return {"minio_access_key": server.access_key, "minio_secret_key": server.secret_key}
 
 
 @asynccontextmanager
 async def store_at(
     endpoint: str,
+    keys: Mapping[str, str] = NO_KEYS,
     *,
-    access_key: str = "tests",
-    secret_key: str = "tests-secret",  # noqa: S107 - of the fixture's server
     connect_timeout_seconds: float = 2,
     read_timeout_seconds: float = 30,
 ) -> AsyncIterator[ObjectStore]:
     settings = load(
         StoreSettings,
         minio_endpoint=endpoint,
-        minio_access_key=access_key,
-        minio_secret_key=secret_key,
         minio_connect_timeout_seconds=connect_timeout_seconds,
         minio_read_timeout_seconds=read_timeout_seconds,
+        **keys,
     )
-    async with open_client(settings) as client:
-        yield ObjectStore(client)
+    async with open_s3(settings) as requests:
+        yield ObjectStore(requests)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ async def bucket(client: S3Client) -> str:
 
 @pytest.fixture
 async def store(s3: SeaweedServer) -> AsyncIterator[ObjectStore]:
-    async with store_at(s3.endpoint, access_key=s3.access_key, secret_key=s3.secret_key) as store:
+    async with store_at(s3.endpoint, keys_of(s3)) as store:
         yield store
 
 
@@ -144,12 +144,12 @@ async def test_a_missing_object_is_a_fault_of_this_object(store: ObjectStore, bu
 
 
 async def test_a_deleted_object_is_rejected(minio: MinioServer, tmp_path: Path) -> None:
-    async with s3_client(minio) as client:
+    async with s3_client(minio) as client, s3_requests(minio) as requests:
         bucket = await new_bucket(client)
         await client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
         await client.put_object(Bucket=bucket, Key=KEY, Body=b"first")
         deleted = await client.delete_object(Bucket=bucket, Key=KEY)
-        store = ObjectStore(client)
+        store = ObjectStore(requests)
         for version_id in (None, deleted["VersionId"]):
             upload = AudioUploaded(bucket=bucket, key=KEY, version_id=version_id)
             with pytest.raises(Rejected) as caught:
@@ -200,7 +200,7 @@ async def test_a_missing_bucket_is_an_outage(store: ObjectStore, s3: SeaweedServ
 async def test_wrong_credentials_are_an_outage(
     s3: SeaweedServer, bucket: str, tmp_path: Path, access_key: str, named: str
 ) -> None:
-    async with store_at(s3.endpoint, access_key=access_key, secret_key="wrong") as store:
+    async with store_at(s3.endpoint, {"minio_access_key": access_key, "minio_secret_key": "wrong"}) as store:
         with pytest.raises(Unavailable, match=named):
             await fetch(store, AudioUploaded(bucket=bucket, key=KEY), tmp_path)
         with pytest.raises(Unavailable, match="MINIO_"):
@@ -255,7 +255,7 @@ async def test_what_minio_can_never_have_is_no_outage(
     async with s3_client(minio) as client:
         bucket = await new_bucket(client)
         await client.put_object(Bucket=bucket, Key=KEY, Body=b"1")
-    async with store_at(minio.endpoint, access_key=minio.access_key, secret_key=minio.secret_key) as store:
+    async with store_at(minio.endpoint, keys_of(minio)) as store:
         upload = AudioUploaded(bucket=bucket, key=key, version_id=version_id)
         with pytest.raises(Rejected) as caught:
             await fetch(store, upload, tmp_path)
@@ -286,19 +286,8 @@ def allowed_to_read(bucket: str, *, but: str | None = None) -> list[dict[str, st
 @asynccontextmanager
 async def restricted(minio: MinioServer, *statements: dict[str, str]) -> AsyncIterator[ObjectStore]:
     """The store as somebody sees it who may do no more than this."""
-    session = aioboto3.Session(minio.access_key, minio.secret_key, region_name="us-east-1")
-    policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
-    async with session.client("sts", endpoint_url=minio.endpoint) as sts:
-        role = await sts.assume_role(
-            RoleArn="arn:aws:iam::123456789012:role/tests", RoleSessionName="tests", Policy=policy
-        )
-    lent = role["Credentials"]
-    session = aioboto3.Session(
-        lent["AccessKeyId"], lent["SecretAccessKey"], lent["SessionToken"], region_name="us-east-1"
-    )
-    config = AioConfig(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1})
-    async with session.client("s3", endpoint_url=minio.endpoint, config=config) as client:
-        yield ObjectStore(client)
+    async with store_at(minio.endpoint, await lent_keys(minio, statements)) as store:
+        yield store
 
 
 @pytest.mark.parametrize("read_before", [True, False])

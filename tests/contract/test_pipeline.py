@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import pytest
@@ -27,11 +28,12 @@ from consumer.pipeline import Limits, Pipeline
 from consumer.store.checkpoints import CheckpointStore, checkpoint_key
 from consumer.store.objects import ObjectStore
 from consumer.store.results import ResultStore, marker_key, result_key
+from consumer.store.s3 import S3
 from consumer.transcriber import Transcriber
 from schemas import AudioUploaded, TranscriptCompleted
 from tests.chaos.proxy import FaultProxy, Mode
 from tests.support.engine import RATE_HERTZ, SilentEngine
-from tests.support.s3 import new_bucket, s3_client
+from tests.support.s3 import new_bucket, s3_client, s3_requests
 
 KEY = "calls/Größe & mehr.wav"
 MIB = 1024 * 1024
@@ -52,6 +54,12 @@ async def client(s3: SeaweedServer) -> AsyncIterator[S3Client]:
 
 
 @pytest.fixture
+async def requests(s3: SeaweedServer) -> AsyncIterator[S3]:
+    async with s3_requests(s3) as requests:
+        yield requests
+
+
+@pytest.fixture
 async def bucket(client: S3Client) -> str:
     return await new_bucket(client)
 
@@ -61,15 +69,18 @@ async def results_bucket(client: S3Client) -> str:
     return await new_bucket(client, "transcripts")
 
 
-class Requests:
-    """Counts what a client asks for, attempts of its own included."""
+@contextmanager
+def counted(requests: S3) -> Iterator[Counter[str]]:
+    """Counts what is asked for, second attempts included."""
+    counts: Counter[str] = Counter()
+    attempt = requests._attempt
 
-    def __init__(self, client: S3Client) -> None:
-        self.counts: Counter[str] = Counter()
-        client.meta.events.register("before-call.s3", self._note)
+    async def note(method: str, *rest: Any) -> Any:
+        counts[method] += 1
+        return await attempt(method, *rest)
 
-    def _note(self, model: Any, **_: Any) -> None:
-        self.counts[model.name] += 1
+    with patch.object(requests, "_attempt", note):
+        yield counts
 
 
 @dataclass
@@ -118,14 +129,14 @@ Make = Callable[..., Made]
 
 
 @pytest.fixture
-def make(decoder: Decoder, client: S3Client, results_bucket: str) -> Make:
+def make(decoder: Decoder, requests: S3, results_bucket: str) -> Make:
     """A maker of pipelines, each of which could be another worker's."""
 
     def make_pipeline(
         engine: SilentEngine | None = None,
         *,
-        input_client: S3Client = client,
-        results_client: S3Client = client,
+        to_recordings: S3 = requests,
+        to_results: S3 = requests,
         object_retry_seconds: float = 0.5,
         max_event_bytes: int = MIB,
         max_in_flight_bytes: int = 100 * MIB,
@@ -134,9 +145,9 @@ def make(decoder: Decoder, client: S3Client, results_bucket: str) -> Make:
         engine = engine or SilentEngine()
         metrics = Metrics(CollectorRegistry())
         pipeline = Pipeline(
-            ObjectStore(input_client),
-            ResultStore(results_client, results_bucket),
-            CheckpointStore(results_client, results_bucket),
+            ObjectStore(to_recordings),
+            ResultStore(to_results, results_bucket),
+            CheckpointStore(to_results, results_bucket),
             Transcriber(decoder, engine, metrics, checkpoint_audio_seconds=checkpoint_audio_seconds),
             Outages(metrics),
             metrics,
@@ -217,16 +228,13 @@ async def test_a_recording_gives_the_event_of_what_is_stored(
     assert made.metric("in_flight_bytes") == 0
 
 
-async def test_a_replay_costs_one_get_and_no_inference(
-    make: Make, s3: SeaweedServer, client: S3Client, bucket: str
-) -> None:
+async def test_a_replay_costs_one_get_and_no_inference(make: Make, requests: S3, client: S3Client, bucket: str) -> None:
     upload = await uploaded(client, bucket, recording(1))
     first = await done(make(), upload, offset=1)
-    async with s3_client(s3) as other:
-        requests = Requests(other)
-        made = make(input_client=other, results_client=other)
+    with counted(requests) as counts:
+        made = make()
         assert await done(made, upload, offset=2) == first
-    assert requests.counts == {"GetObject": 1}
+    assert counts == {"GET": 1}
     assert made.engine.calls == 0
     assert made.metric("results_reused_total") == 1
 
@@ -334,20 +342,12 @@ async def test_a_result_that_cannot_be_read_is_made_again(
 
 
 @asynccontextmanager
-async def breakable(s3: SeaweedServer) -> AsyncIterator[tuple[FaultProxy, S3Client]]:
-    """A client whose network can be cut."""
-
-    class Behind:
-        access_key, secret_key = s3.access_key, s3.secret_key
-        endpoint = ""
-
+async def breakable(s3: SeaweedServer) -> AsyncIterator[tuple[FaultProxy, S3]]:
+    """Requests on a network that can be cut."""
     port = urlsplit(s3.endpoint).port
     assert port is not None
-    async with FaultProxy(port) as proxy:
-        behind = Behind()
-        behind.endpoint = f"http://127.0.0.1:{proxy.port}"
-        async with s3_client(behind) as client:
-            yield proxy, client
+    async with FaultProxy(port) as proxy, s3_requests(s3, f"http://127.0.0.1:{proxy.port}") as requests:
+        yield proxy, requests
 
 
 async def retried(made: Made, times: int) -> None:
@@ -365,7 +365,7 @@ async def test_an_outage_while_storing_repeats_no_transcription(
         async def cut(_: float) -> None:
             proxy.set(Mode.CUT)
 
-        made = make(SilentEngine(on_passage=cut), input_client=broken, results_client=broken)
+        made = make(SilentEngine(on_passage=cut), to_recordings=broken, to_results=broken)
         doing = asyncio.create_task(done(made, upload))
         await retried(made, 3)
         proxy.set(Mode.PASS)
@@ -381,7 +381,7 @@ async def test_an_outage_from_the_start_is_waited_for(
     await uploaded(client, bucket, recording(1))
     async with breakable(s3) as (proxy, broken):
         proxy.set(Mode.CUT)
-        made = make(input_client=broken, results_client=broken, object_retry_seconds=0)
+        made = make(to_recordings=broken, to_results=broken, object_retry_seconds=0)
         doing = asyncio.create_task(done(made, AudioUploaded(bucket=bucket, key=KEY)))
         await retried(made, 3)
         proxy.set(Mode.PASS)
@@ -450,7 +450,7 @@ async def test_a_checkpoint_that_cannot_be_written_stops_nothing(
 
         made = make(
             SilentEngine(passage_seconds=20, on_passage=cut_meanwhile),
-            results_client=broken,
+            to_results=broken,
             checkpoint_audio_seconds=30,
         )
         async with asyncio.timeout(60):
@@ -560,7 +560,7 @@ async def test_a_marker_that_cannot_be_written_is_an_outage(make: Make, s3: Seaw
     async with breakable(s3) as (proxy, broken):
         proxy.set(Mode.CUT)
         with pytest.raises(Unavailable):
-            await make(results_client=broken).pipeline.given_up(
+            await make(to_results=broken).pipeline.given_up(
                 job_of(AudioUploaded(bucket=bucket, key=KEY)), Reason.MISSING, None, ""
             )
 

@@ -15,7 +15,8 @@ from types_aiobotocore_s3 import S3Client
 from consumer.errors import Unavailable
 from consumer.operate.seaweed_server import SeaweedServer
 from consumer.store.results import ResultStore, StoredResult, marker_key, result_key, source_prefix
-from tests.support.s3 import new_bucket, s3_client
+from consumer.store.s3 import S3
+from tests.support.s3 import new_bucket, s3_client, s3_requests
 
 ID = "a" * 64
 METADATA = {"weights-sha256": "cd" * 32, "model-size": "tiny", "etag": "abc"}
@@ -39,13 +40,19 @@ async def client(s3: SeaweedServer) -> AsyncIterator[S3Client]:
 
 
 @pytest.fixture
+async def requests(s3: SeaweedServer) -> AsyncIterator[S3]:
+    async with s3_requests(s3) as requests:
+        yield requests
+
+
+@pytest.fixture
 async def bucket(client: S3Client) -> str:
     return await new_bucket(client, "transcripts")
 
 
 @pytest.fixture
-def results(client: S3Client, bucket: str) -> ResultStore:
-    return ResultStore(client, bucket)
+def results(requests: S3, bucket: str) -> ResultStore:
+    return ResultStore(requests, bucket)
 
 
 async def put(results: ResultStore, body: bytes, key: str = "a.wav") -> StoredResult:
@@ -133,16 +140,15 @@ def test_a_marker_is_named_safely_whatever_the_etag_is(etag: str | None) -> None
     assert re.fullmatch(r"([0-9a-f]{64}|unknown)\.dead-letter\.json", name)
 
 
-async def test_a_missing_bucket_is_an_outage(client: S3Client) -> None:
-    results = ResultStore(client, "no-such-bucket")
+async def test_a_missing_bucket_is_an_outage(requests: S3) -> None:
+    results = ResultStore(requests, "no-such-bucket")
     with pytest.raises(Unavailable, match=r"no-such-bucket/results.*create the bucket"):
         await results.get(ID, "calls", "a.wav")
 
 
-async def test_a_bucket_that_is_missing_is_created(s3: SeaweedServer) -> None:
-    async with s3_client(s3) as client:
-        name = f"results-{uuid4().hex[:8]}"
-        store = ResultStore(client, name)
-        await store.ensure_bucket()
-        await store.ensure_bucket()
-        await client.head_bucket(Bucket=name)
+async def test_a_bucket_that_is_missing_is_created(requests: S3, client: S3Client) -> None:
+    name = f"results-{uuid4().hex[:8]}"
+    store = ResultStore(requests, name)
+    await store.ensure_bucket()
+    await store.ensure_bucket()
+    await client.head_bucket(Bucket=name)

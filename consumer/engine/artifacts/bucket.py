@@ -13,7 +13,7 @@ from consumer.engine.artifacts.machine import CPU_CLASSES
 from consumer.engine.artifacts.manifest import Manifest, parse_manifest
 from consumer.engine.artifacts.models import MANIFEST, directory_name
 from consumer.settings import ModelSize, StoreSettings
-from consumer.store.s3 import open_client
+from consumer.store.boto import open_client
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client

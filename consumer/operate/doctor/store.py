@@ -1,18 +1,19 @@
 """The object store: whether it answers, and whether the worker may do there what it has to.
 
-Nothing is left in a bucket: reading is tried on an object that does not exist, and writing with a condition
+Nothing is left in a bucket: reading is tried on an object that does not exist, writing and deleting with a condition
 that no object meets. Rights are looked up before either is noticed, so the answers tell them apart.
 """
 
 import asyncio
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from consumer.operate.doctor.check import Check
 from consumer.settings import StoreSettings, WorkerSettings
-from consumer.store.s3 import error_code, open_client
+from consumer.store.boto import open_client
+from consumer.store.failures import error_code
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 ABSENT_KEY = "whisper-consumer-doctor/no-such-object"
 ABSENT_ETAG = '"00000000000000000000000000000000"'
 
+_READING = "allow s3:GetObject on its objects; AWS also wants s3:ListBucket to tell a missing object from a hidden one"
 _CREDENTIALS = {
     "InvalidAccessKeyId": "check MINIO_ACCESS_KEY",
     "SignatureDoesNotMatch": "check MINIO_SECRET_KEY",
@@ -42,26 +44,33 @@ async def check_store(settings: StoreSettings) -> list[Check]:
 
 
 async def check_buckets(settings: WorkerSettings) -> list[Check]:
-    """Whether recordings can be read from each input bucket, and results written."""
+    """Whether recordings can be read from each input bucket, and results and checkpoints kept."""
     async with open_client(settings) as client:
         reading = [_check_readable(client, bucket) for bucket in settings.input_buckets]
-        return await asyncio.gather(*reading, _check_writable(client, settings.results_bucket))
+        return await asyncio.gather(*reading, _check_results(client, settings.results_bucket))
 
 
 async def _check_readable(client: "S3Client", bucket: str) -> Check:
     answer = await _answer_to(client.get_object(Bucket=bucket, Key=ABSENT_KEY))
-    advice = (
-        "allow s3:GetObject on its objects; AWS also wants s3:ListBucket to tell a missing object from a hidden one"
-    )
-    return _judge(f"bucket {bucket}", answer, "recordings can be read", advice)
+    return _judge(f"bucket {bucket}", answer, "recordings can be read", _READING)
 
 
-async def _check_writable(client: "S3Client", bucket: str) -> Check:
+async def _check_results(client: "S3Client", bucket: str) -> Check:
+    name, good = f"bucket {bucket}", "results can be written, read and deleted"
     # Asked first, since some stores look at the condition before the bucket; whoever may only write gets a 403.
     if await _answer_to(client.head_bucket(Bucket=bucket)) == "404":
-        return _judge(f"bucket {bucket}", "NoSuchBucket", "", "")
-    answer = await _answer_to(client.put_object(Bucket=bucket, Key=ABSENT_KEY, IfMatch=ABSENT_ETAG))
-    return _judge(f"bucket {bucket}", answer, "results can be written", "allow s3:PutObject on its objects")
+        return _judge(name, "NoSuchBucket", good, "")
+    object_in: Any = {"Bucket": bucket, "Key": ABSENT_KEY}
+    tried = [
+        (client.put_object(**object_in, IfMatch=ABSENT_ETAG), "allow s3:PutObject on its objects"),
+        (client.get_object(**object_in), _READING),
+        (
+            client.delete_object(**object_in, IfMatch=ABSENT_ETAG),
+            "allow s3:DeleteObject on its objects, or checkpoints of recordings that are finished stay there",
+        ),
+    ]
+    checks = [_judge(name, await _answer_to(request), good, advice) for request, advice in tried]
+    return next((check for check in checks if not check.ok), checks[0])
 
 
 async def _answer_to(request: Awaitable[object]) -> str:
@@ -76,7 +85,8 @@ async def _answer_to(request: Awaitable[object]) -> str:
 
 
 def _judge(name: str, answer: str, good: str, advice: str) -> Check:
-    if answer in ("NoSuchKey", "PreconditionFailed", "404", "412"):
+    # A store that knows no conditions for it deletes what is not there, and is pleased.
+    if answer in ("NoSuchKey", "PreconditionFailed", "404", "412", "OK"):
         return Check(name, True, good)
     if answer == "NoSuchBucket":
         return Check(name, False, "there is no such bucket", "create it, or correct its name in the settings")

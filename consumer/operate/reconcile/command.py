@@ -24,7 +24,7 @@ from consumer.operate.reconcile.store import StoreListing
 from consumer.operate.reconcile.view import Counting, tell_tally
 from consumer.operate.sender import Sender
 from consumer.settings import WorkerSettings
-from consumer.store.s3 import open_client
+from consumer.store.boto import open_client
 
 PAGE_KEYS = 1000
 

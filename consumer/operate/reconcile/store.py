@@ -11,8 +11,9 @@ from botocore.exceptions import ClientError
 from consumer.errors import Unavailable
 from consumer.operate.reconcile.decision import Entry, Recording
 from consumer.outages import delays
+from consumer.store.boto import asking
+from consumer.store.failures import error_code
 from consumer.store.results import marker_key, source_prefix
-from consumer.store.s3 import asking, error_code
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -39,7 +40,7 @@ class Listing(Protocol):
 
 
 class StoreListing:
-    """The listing of a real store. ``client`` comes from ``store.s3.open_client``."""
+    """The listing of a real store. ``client`` comes from ``store.boto.open_client``."""
 
     def __init__(
         self, client: "S3Client", bucket: str, prefix: str, results_bucket: str, *, with_weights: bool, page_keys: int
