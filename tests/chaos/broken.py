@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.structs import OffsetAndMetadata, RecordMetadata, TopicPartition
 
 from consumer.cli import main as real_worker
@@ -24,24 +25,25 @@ from tests.chaos.collect import SOURCE_HEADER
 _send = AIOKafkaProducer.send
 _signature = inspect.signature(_send)
 _getmany = AIOKafkaConsumer.getmany
-_commit = AIOKafkaConsumer.commit
+_commit = GroupCoordinator._do_commit_offsets
 
 
 def _early() -> None:
-    delivered: dict[Any, int] = {}
+    read: dict[Any, int] = {}
 
     async def getmany(self: Any, *partitions: Any, **options: Any) -> Any:
         batches = await _getmany(self, *partitions, **options)
-        delivered.update({partition: records[-1].offset + 1 for partition, records in batches.items() if records})
-        if batches:
-            await _commit(self, {partition: delivered[partition] for partition in batches})
+        if batches and self._group_id is not None:  # not the one that looks at recent dead letters
+            read.update({partition: records[-1].offset + 1 for partition, records in batches.items()})
+            await self.commit({partition: read[partition] for partition in batches})
         return batches
 
-    async def commit(self: Any, offsets: Any = None) -> None:
-        await _commit(self, {name: OffsetAndMetadata(delivered.get(name, 0), "") for name in offsets})
+    async def commit_what_was_read(self: Any, assignment: Any, offsets: Any) -> None:
+        as_read = {name: OffsetAndMetadata(read.get(name, asked.offset), "") for name, asked in offsets.items()}
+        await _commit(self, assignment, as_read)
 
     AIOKafkaConsumer.getmany = getmany
-    AIOKafkaConsumer.commit = commit
+    GroupCoordinator._do_commit_offsets = commit_what_was_read
 
 
 def _drop() -> None:
