@@ -166,16 +166,13 @@ class Pipeline:
         began = time.perf_counter() - spooled.fetch_seconds
         with spooled.share, spooled.fetched.spool, bind(stage=Stage.TRANSCRIBE):
             progress = _Kept(name, self._checkpoints, attempt, self._metrics)
-            await self._outages.until_available(progress.find)
-            resumed_seconds = progress.latest.done_seconds if progress.latest else 0.0
             heard = await self._outages.until_available(
                 lambda: self._transcriber.transcribe(
                     spooled.fetched.spool,
                     job.upload.key,
                     options,
                     turn=attempt,
-                    resume=progress.latest,
-                    keep=progress.keep,
+                    kept=progress,
                 )
             )
         timings = Timings(
@@ -184,7 +181,7 @@ class Pipeline:
             transcribe_seconds=round(heard.inference_seconds, 3),
             total_seconds=round(time.perf_counter() - began, 3),
         )
-        factor = real_time_factor(timings, heard.duration_seconds - resumed_seconds)
+        factor = real_time_factor(timings, heard.duration_seconds - progress.found_seconds)
         self._measure(spooled.fetched, heard, timings, factor)
         transcript = assemble(
             name, job, spooled.fetched, heard, options, self._transcriber.engine, timings, factor, datetime.now(UTC)
@@ -300,19 +297,29 @@ class _Faults:
 
 
 class _Kept:
-    """The progress of one recording: in the store for whoever is next, and here for this attempt's next try."""
+    """The progress of one recording: in the store for whoever is next, and here for this attempt's next try.
+
+    Fits ``consumer.transcriber.Kept``.
+    """
 
     def __init__(self, name: str, checkpoints: CheckpointStore, attempt: Attempt, metrics: Metrics) -> None:
         self._name = name
         self._checkpoints = checkpoints
         self._attempt = attempt
         self._metrics = metrics
+        self._looked = False
         self.latest: Progress | None = None
+        self.found_seconds = 0.0
+        """What attempts before this one had finished."""
 
-    async def find(self) -> None:
-        """Look for the checkpoint of an attempt before this one. Raises Unavailable."""
+    async def find(self) -> Progress | None:
+        """The latest of this attempt; before there is one, that of an attempt before. Raises Unavailable."""
+        if self._looked:
+            return self.latest
         checkpoint = await self._checkpoints.get(self._name)
+        self._looked = True
         if checkpoint is not None:
+            self.found_seconds = checkpoint.done_seconds
             self.latest = Progress(
                 checkpoint.done_seconds,
                 checkpoint.segments,
@@ -322,6 +329,7 @@ class _Kept:
             )
             self._metrics.checkpoints_resumed.inc()
             log.info("goes on from a checkpoint", extra={"done_seconds": checkpoint.done_seconds})
+        return self.latest
 
     async def keep(self, progress: Progress) -> None:
         """Write a checkpoint. Raises Unavailable: the transcriber then tries again later, with more."""

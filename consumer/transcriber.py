@@ -1,6 +1,7 @@
 """From a recording in a file to its text: decode → find speech → transcribe, all three at once.
 
-Samples flow while they are decoded; nobody holds a whole recording. Progress is handed out to be kept:
+Samples flow while they are decoded; nobody holds a whole recording, unless it is of 30 s at most: such a short one
+begins anew each time, and nothing is kept of it. Of others progress is handed out to be kept:
 
 1. When so much audio was finished since the last time (``checkpoint_audio_seconds``); of a suspect that is alone, after
    each passage.
@@ -17,10 +18,11 @@ and transcribes what comes after: the text is that of a run without interruption
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections import deque
+from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, Protocol, Self
 
 from consumer.audio.decoder import Decoder
 from consumer.audio.decoder_messages import AudioFacts
@@ -43,6 +45,8 @@ log = logging.getLogger(__name__)
 
 CHECKPOINT_AUDIO_SECONDS: Final = 120.0
 MOST_AUDIO_LOST_SECONDS: Final = 300.0
+SHORT_SECONDS: Final = 30.0
+"""One window: what is as short is through before anything could be kept, and is spared the question for it."""
 LEAST_INTERVAL_SECONDS: Final = 30.0
 KEEP_LAST_SECONDS: Final = 3.0
 """How long the end of a recording may wait for its progress to be kept; a worker that stops gives it 5 s."""
@@ -62,10 +66,16 @@ class Progress:
     inference_seconds: float
 
 
-Keep = Callable[[Progress], Awaitable[None]]
+class Kept(Protocol):
+    """Where the progress of one recording is kept, of the same bytes with the same model and options."""
 
+    async def find(self) -> Progress | None:
+        """What an attempt before this one kept. Raises Unavailable."""
+        ...
 
-async def _keep_nothing(_: Progress) -> None: ...
+    async def keep(self, progress: Progress) -> None:
+        """Keep it, in place of what was kept before. Raises Unavailable: it is tried again later, with more."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,40 +129,35 @@ class Transcriber:
         options: Options,
         *,
         turn: Turn = UNCONTENDED,
-        resume: Progress | None = None,
-        keep: Keep | None = None,
+        kept: Kept | None = None,
         on_passage: Callable[[Passage], None] = lambda _: None,
     ) -> Heard:
         """Transcribe a seekable file. ``name`` is a hint for the decoder: its extension.
 
-        ``resume`` is what an attempt before this one kept, of the same bytes with the same model and options.
         ``on_passage`` is called with each finished stretch. Raises Rejected: not audio, damaged beyond
-        use, too long, or options that the model cannot honour; and what ``turn.begins`` raises.
+        use, too long, or options that the model cannot honour; and what ``turn.begins`` and ``kept.find`` raise.
         """
-        hearing = _Hearing(resume)
-        keeper = _Keeper(
-            keep or _keep_nothing, hearing, self._checkpoint_audio_seconds, self._most_unkept_seconds, turn=turn
-        )
-        if hearing.language is not None:
-            options = replace(options, language=hearing.language)
-        try:
-            async with self._decoder.decode(recording, name_hint=name) as decoding:
-                with _Clock(decoding, self._metrics, hearing.done_seconds) as clock:
-                    async with aclosing(
-                        self._engine.transcribe(aiter(clock), options, turn=turn, after_seconds=hearing.done_seconds)
-                    ) as passages:
-                        async for passage in passages:
-                            hearing.add(passage)
-                            clock.transcribed_until(passage.end_seconds)
-                            on_passage(passage)
-                            await keeper.advanced()
-                facts = decoding.facts
-            await keeper.settle()
-        except (asyncio.CancelledError, Unavailable):
-            await keeper.keep_last()
-            raise
-        finally:
-            keeper.close()
+        async with self._decoder.decode(recording, name_hint=name) as decoding:
+            with _Clock(decoding, self._metrics) as clock:
+                blocks = _Begun(clock)
+                if not await blocks.last_longer_than(SHORT_SECONDS):
+                    kept = None
+                hearing = _Hearing(await kept.find() if kept else None)
+                clock.resume_at(hearing.done_seconds)
+                if hearing.language is not None:
+                    options = replace(options, language=hearing.language)
+                async with (
+                    _Keeper(kept, hearing, self._checkpoint_audio_seconds, self._most_unkept_seconds, turn) as keeper,
+                    aclosing(
+                        self._engine.transcribe(aiter(blocks), options, turn=turn, after_seconds=hearing.done_seconds)
+                    ) as passages,
+                ):
+                    async for passage in passages:
+                        hearing.add(passage)
+                        clock.transcribed_until(passage.end_seconds)
+                        on_passage(passage)
+                        await keeper.advanced()
+            facts = decoding.facts
         return Heard(
             segments=tuple(hearing.segments),
             language=hearing.language if hearing.segments else None,
@@ -194,12 +199,12 @@ class _Hearing:
 
 
 class _Keeper:
-    """Has the progress of one recording kept; rules 1 to 4. ``keep`` runs in a task of its own."""
+    """Has the progress of one recording kept; rules 1 to 4. ``kept.keep`` runs in a task of its own."""
 
     def __init__(
-        self, keep: Keep, hearing: _Hearing, interval_seconds: float, most_unkept_seconds: float, *, turn: Turn
+        self, kept: Kept | None, hearing: _Hearing, interval_seconds: float, most_unkept_seconds: float, turn: Turn
     ) -> None:
-        self._keep = keep
+        self._kept = kept
         self._hearing = hearing
         self._interval_seconds = interval_seconds
         self._most_unkept_seconds = most_unkept_seconds
@@ -208,6 +213,21 @@ class _Keeper:
         self._kept_seconds = hearing.done_seconds
         self._seen_seconds = hearing.done_seconds
         self._keeping: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        interrupted = isinstance(error, (asyncio.CancelledError, Unavailable))
+        try:
+            if interrupted and self._hearing.done_seconds > self._kept_seconds:
+                self._want()
+            if self._keeping is not None and (interrupted or error is None):
+                # What is being kept must not arrive after whatever comes next.
+                await asyncio.wait({self._keeping}, timeout=KEEP_LAST_SECONDS)
+        finally:
+            if self._keeping is not None:
+                self._keeping.cancel()
 
     async def advanced(self) -> None:
         """A passage was added. Waits only where too much would be lost (rule 3)."""
@@ -221,32 +241,16 @@ class _Keeper:
         if self._keeping is not None and done_seconds - self._kept_seconds >= self._most_unkept_seconds:
             await asyncio.wait({self._keeping})
 
-    async def settle(self) -> None:
-        """Wait for what is being kept, so that it cannot arrive after whatever comes next; for so long at most."""
-        if self._keeping is not None:
-            await asyncio.wait({self._keeping}, timeout=KEEP_LAST_SECONDS)
-
-    async def keep_last(self) -> None:
-        """Keep what is new (rule 2)."""
-        if self._hearing.done_seconds > self._kept_seconds:
-            self._want()
-        await self.settle()
-
-    def close(self) -> None:
-        """Nothing is kept from now on."""
-        if self._keeping is not None:
-            self._keeping.cancel()
-
     def _want(self) -> None:
         self._begun_seconds = self._hearing.done_seconds
-        if self._keeping is None or self._keeping.done():
-            self._keeping = asyncio.create_task(self._keep_newest())
+        if self._kept is not None and (self._keeping is None or self._keeping.done()):
+            self._keeping = asyncio.create_task(self._keep_newest(self._kept))
 
-    async def _keep_newest(self) -> None:
+    async def _keep_newest(self, kept: Kept) -> None:
         while self._kept_seconds < self._begun_seconds:
             progress = self._hearing.progress()
             try:
-                await self._keep(progress)
+                await kept.keep(progress)
             except Exception as error:  # noqa: BLE001 - rule 4
                 # No more than its name: a message could quote what was to be kept.
                 log.warning("progress was not kept: %s", type(error).__name__)
@@ -256,16 +260,13 @@ class _Keeper:
 
 
 class _Clock:
-    """Passes samples on, and counts them, the time that they were waited for, and what is left to transcribe.
+    """Passes samples on, and counts them, the time that they were waited for, and what is left to transcribe."""
 
-    What lies before ``done_seconds`` is decoded again and needs no more work.
-    """
-
-    def __init__(self, blocks: AsyncIterator[Samples], metrics: Metrics, done_seconds: float) -> None:
+    def __init__(self, blocks: AsyncIterator[Samples], metrics: Metrics) -> None:
         self._blocks = blocks
         self._metrics = metrics
-        self._known_seconds = done_seconds
-        self._transcribed_seconds = done_seconds
+        self._known_seconds = 0.0
+        self._transcribed_seconds = 0.0
         self.n_samples = 0
         self.waited_seconds = 0.0
 
@@ -274,6 +275,13 @@ class _Clock:
 
     def __exit__(self, *_: object) -> None:
         self.transcribed_until(self._known_seconds)
+
+    def resume_at(self, done_seconds: float) -> None:
+        """What lies before is decoded again, and needs no more work."""
+        if done_seconds > self._known_seconds:
+            self._metrics.backlog_audio_seconds.inc(done_seconds - self._known_seconds)
+            self._known_seconds = done_seconds
+        self.transcribed_until(done_seconds)
 
     def transcribed_until(self, seconds: float) -> None:
         """Everything before this time needs no more work."""
@@ -294,3 +302,27 @@ class _Clock:
             self._metrics.backlog_audio_seconds.inc(decoded_seconds - self._known_seconds)
             self._known_seconds = decoded_seconds
         return block
+
+
+class _Begun:
+    """The blocks of a recording, the first of which were read ahead to see how long it is."""
+
+    def __init__(self, blocks: AsyncIterator[Samples]) -> None:
+        self._blocks = blocks
+        self._ahead: deque[Samples] = deque()
+
+    async def last_longer_than(self, seconds: float) -> bool:
+        """Read on until that is known."""
+        left = seconds * SAMPLE_RATE_HERTZ
+        async for block in self._blocks:
+            self._ahead.append(block)
+            left -= block.size
+            if left < 0:
+                return True
+        return False
+
+    def __aiter__(self) -> "_Begun":
+        return self
+
+    async def __anext__(self) -> Samples:
+        return self._ahead.popleft() if self._ahead else await anext(self._blocks)

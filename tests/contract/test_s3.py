@@ -257,6 +257,27 @@ async def test_another_region_is_an_outage_that_says_so() -> None:
             await requests.read("bucket", "key")
 
 
+async def test_a_proxy_of_the_environment_is_used_where_it_is_to_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with answering(OK) as (plain, heads):
+        proxy = plain.endpoint_url.replace("http://", "http://user:pass%40word@")
+        monkeypatch.setenv("http_proxy", proxy)
+        for bypassed in ("elsewhere.invalid", "store.invalid"):
+            monkeypatch.setenv("no_proxy", bypassed)
+
+            class Store:
+                access_key, secret_key, endpoint = "access", "secret", "http://store.invalid:9000"
+
+            async with s3_requests(Store()) as requests:
+                if bypassed == "store.invalid":
+                    with pytest.raises(BROKEN_OFF):
+                        await requests.delete("bucket", "key")
+                else:
+                    await requests.delete("bucket", "key")
+        (head,) = heads
+    assert head.startswith(b"DELETE http://store.invalid:9000/bucket/key HTTP/1.1\r\n")
+    assert b"Proxy-Authorization: Basic dXNlcjpwYXNzQHdvcmQ=\r\n" in head
+
+
 async def test_the_region_names_the_place_of_a_new_bucket(s3: SeaweedServer) -> None:
     bodies: list[tuple[str, bytes]] = []
 

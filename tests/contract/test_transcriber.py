@@ -37,6 +37,12 @@ def long(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_wav(tmp_path_factory.mktemp("long") / "long.wav", joined(read_wav(sample), 120))
 
 
+@pytest.fixture(scope="module")
+def lasting(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """33 s of speech: more than what begins anew each time."""
+    return write_wav(tmp_path_factory.mktemp("lasting") / "lasting.wav", joined(read_wav(sample), 33)[: 33 * 16_000])
+
+
 def _heard(heard: Heard) -> tuple[object, ...]:
     """What must not depend on interruptions."""
     return heard.segments, heard.language, heard.language_probability, heard.duration_seconds, heard.audio
@@ -61,25 +67,21 @@ async def test_a_recording_that_was_interrupted_anywhere_reads_as_if_it_was_not(
 ) -> None:
     """Killed (what was kept last is there), cancelled (it is kept up to then) and going on until it is through."""
     draw = random.Random(11)
-    kept: list[Progress] = []
-
-    async def keep(progress: Progress) -> None:
-        kept.append(progress)
-
+    keep = Kept()
     async with (
         running_engine(artifacts_dir) as running,
         running_transcriber(running, checkpoint_audio_seconds=20) as transcriber,
     ):
         with long.open("rb") as file:
             passages: list[Passage] = []
-            whole = await transcriber.transcribe(file, "a.wav", Options(), keep=keep, on_passage=passages.append)
+            whole = await transcriber.transcribe(file, "a.wav", Options(), kept=keep, on_passage=passages.append)
             assert len(passages) >= 5
-            assert len(kept) >= 3
+            assert len(keep.kept) >= 3
             audio_seconds = running.metric("audio_in_seconds_total")
 
-            killed = _stored(draw.choice(kept[:-1]))
+            killed = _stored(draw.choice(keep.kept[:-1]))
             windows = running.metric("windows_total")
-            heard = await transcriber.transcribe(file, "a.wav", Options(), resume=killed)
+            heard = await transcriber.transcribe(file, "a.wav", Options(), kept=Kept(killed))
             assert _heard(heard) == _heard(whole)
             done = sum(passage.end_seconds <= killed.done_seconds for passage in passages)
             assert running.metric("windows_total") - windows == len(passages) - done, "something was transcribed twice"
@@ -88,20 +90,18 @@ async def test_a_recording_that_was_interrupted_anywhere_reads_as_if_it_was_not(
 
             progress: Progress | None = None
             for interruption in (draw.randint(1, 2), draw.randint(1, 2)):
-                kept.clear()
-                await _cancel_after(interruption, transcriber, file, progress, keep)
+                keep = Kept(progress)
+                await _cancel_after(interruption, transcriber, file, keep)
                 assert running.metric("backlog_audio_seconds") == pytest.approx(0, abs=1e-6)
-                assert not progress or kept[-1].done_seconds > progress.done_seconds
-                progress = _stored(kept[-1])
-            heard = await transcriber.transcribe(file, "a.wav", Options(), resume=progress)
+                assert not progress or keep.kept[-1].done_seconds > progress.done_seconds
+                progress = _stored(keep.kept[-1])
+            heard = await transcriber.transcribe(file, "a.wav", Options(), kept=Kept(progress))
             assert _heard(heard) == _heard(whole)
         await running.pool.wait_until(running.pool.is_at_rest)
         assert running.metric("backlog_audio_seconds") == pytest.approx(0, abs=1e-6)
 
 
-async def _cancel_after(
-    n_passages: int, transcriber: Transcriber, file: BinaryIO, resume: Progress | None, keep: Any
-) -> None:
+async def _cancel_after(n_passages: int, transcriber: Transcriber, file: BinaryIO, keep: "Kept") -> None:
     given: list[Passage] = []
 
     def on_passage(passage: Passage) -> None:
@@ -109,20 +109,18 @@ async def _cancel_after(
         if len(given) == n_passages:
             task.cancel()
 
-    task = asyncio.create_task(
-        transcriber.transcribe(file, "a.wav", Options(), resume=resume, keep=keep, on_passage=on_passage)
-    )
+    task = asyncio.create_task(transcriber.transcribe(file, "a.wav", Options(), kept=keep, on_passage=on_passage))
     await asyncio.wait({task})
     assert task.cancelled()
     assert len(given) >= n_passages  # one that was ready already is taken up before the cancellation comes
 
 
-async def test_who_goes_on_takes_the_language_that_was_found(artifacts_dir: Path, sample: Path) -> None:
+async def test_who_goes_on_takes_the_language_that_was_found(artifacts_dir: Path, lasting: Path) -> None:
     """A multilingual model: the rest is not asked for its language again."""
     async with running_engine(artifacts_dir, 1, "base") as running, running_transcriber(running) as transcriber:
-        with sample.open("rb") as file:
+        with lasting.open("rb") as file:
             progress = Progress(3.0, (), "de", 0.75, 1.0)
-            heard = await transcriber.transcribe(file, "a.wav", Options(), resume=progress)
+            heard = await transcriber.transcribe(file, "a.wav", Options(), kept=Kept(progress))
     assert (heard.language, heard.language_probability) == ("de", 0.75)
     assert heard.segments[0].start_seconds >= 3.0
 
@@ -170,9 +168,11 @@ class ScriptedEngine:
 
 
 class Kept:
-    """Where progress goes: remembers it, and is as slow as the test wants."""
+    """Where progress goes, and comes from: remembers it, and is as slow as the test wants."""
 
-    def __init__(self) -> None:
+    def __init__(self, found: Progress | None = None) -> None:
+        self.found = found
+        self.asked = 0
         self.begun: list[Progress] = []
         self.kept: list[Progress] = []
         self.at_once = 0
@@ -181,7 +181,11 @@ class Kept:
         self.may_end.set()
         self.fails = 0
 
-    async def __call__(self, progress: Progress) -> None:
+    async def find(self) -> Progress | None:
+        self.asked += 1
+        return self.found
+
+    async def keep(self, progress: Progress) -> None:
         self.begun.append(progress)
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
@@ -221,7 +225,7 @@ async def _run(
     async with _scripted(engine, **constructed) as transcriber:
         with sample.open("rb") as file:
             task = asyncio.create_task(
-                transcriber.transcribe(file, "a.wav", Options("en"), keep=keep, on_passage=given.append, **options)
+                transcriber.transcribe(file, "a.wav", Options("en"), kept=keep, on_passage=given.append, **options)
             )
             if drive:
                 await asyncio.wait_for(drive(task, given), 30)
@@ -235,24 +239,23 @@ async def _until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_progress_is_kept_after_so_much_audio(sample: Path) -> None:
+async def test_progress_is_kept_after_so_much_audio(lasting: Path) -> None:
     keep = Kept()
-    heard = await _run(sample, ScriptedEngine(10), keep)
+    heard = await _run(lasting, ScriptedEngine(10), keep)
     assert keep.seconds() == [120, 240]
     assert keep.kept[1] == Progress(240, heard.segments[:8] if heard else (), "en", None, 8.0)
 
 
 @pytest.mark.parametrize(("n_states", "interval_seconds"), [(4, 120), (5, 120), (6, 90), (7, 60), (9, 30), (64, 30)])
-async def test_many_states_shorten_the_interval(sample: Path, n_states: int, interval_seconds: float) -> None:
+async def test_many_states_shorten_the_interval(lasting: Path, n_states: int, interval_seconds: float) -> None:
     """Up to eight states interval and windows in hand together are 300 s of audio at most."""
     keep = Kept()
-    await _run(sample, ScriptedEngine(10, seconds_ahead=(n_states + 1) * 30), keep)
+    await _run(lasting, ScriptedEngine(10, seconds_ahead=(n_states + 1) * 30), keep)
     assert keep.seconds() == [end for end in range(30, 301, 30) if end % interval_seconds == 0]
 
 
-async def test_a_suspects_progress_is_kept_after_each_passage_until_it_is_cleared(sample: Path) -> None:
-    keep = Kept()
-    resume = Progress(60.0, (), "en", None, 5.0)
+async def test_a_suspects_progress_is_kept_after_each_passage_until_it_is_cleared(lasting: Path) -> None:
+    keep = Kept(Progress(60.0, (), "en", None, 5.0))
 
     async def one_by_one(task: "asyncio.Task[Heard]", given: list[Passage]) -> None:
         for number in range(1, 16):
@@ -262,11 +265,11 @@ async def test_a_suspects_progress_is_kept_after_each_passage_until_it_is_cleare
 
     engine = ScriptedEngine(15)
     engine.may_give = asyncio.Semaphore(0)
-    await _run(sample, engine, keep, one_by_one, turn=Attempt(alone=True), resume=resume)
+    await _run(lasting, engine, keep, one_by_one, turn=Attempt(alone=True))
     assert keep.seconds() == [*range(90, 361, 30), 480]
 
 
-async def test_what_is_new_is_kept_when_the_work_is_cancelled(sample: Path) -> None:
+async def test_what_is_new_is_kept_when_the_work_is_cancelled(lasting: Path) -> None:
     keep, engine = Kept(), ScriptedEngine(10)
     engine.may_give = asyncio.Semaphore(5)
 
@@ -275,34 +278,34 @@ async def test_what_is_new_is_kept_when_the_work_is_cancelled(sample: Path) -> N
         assert keep.seconds() == [120]
         task.cancel()
 
-    assert await _run(sample, engine, keep, cancel) is None
+    assert await _run(lasting, engine, keep, cancel) is None
     assert keep.seconds() == [120, 150]
 
 
-async def test_and_when_it_meets_an_outage_but_not_when_it_is_rejected(sample: Path) -> None:
+async def test_and_when_it_meets_an_outage_but_not_when_it_is_rejected(lasting: Path) -> None:
     for failure, kept in ((Unavailable("decoder", "gone"), [60]), (Rejected(Reason.NOT_AUDIO, Stage.DECODE, ""), [])):
         keep, engine = Kept(), ScriptedEngine(10)
         engine.may_give = asyncio.Semaphore(2)
         engine.failure = failure
         with pytest.raises(type(failure)):
-            await _run(sample, engine, keep)
+            await _run(lasting, engine, keep)
         assert keep.seconds() == kept
 
 
-@pytest.mark.parametrize("resume", [None, Progress(60.0, (), "en", None, 5.0)])
-async def test_who_finished_nothing_keeps_nothing(sample: Path, resume: Progress | None) -> None:
-    keep, engine = Kept(), ScriptedEngine(10)
+@pytest.mark.parametrize("found", [None, Progress(60.0, (), "en", None, 5.0)])
+async def test_who_finished_nothing_keeps_nothing(lasting: Path, found: Progress | None) -> None:
+    keep, engine = Kept(found), ScriptedEngine(10)
     engine.may_give = asyncio.Semaphore(0)
 
     async def cancel(task: "asyncio.Task[Heard]", given: list[Passage]) -> None:
         await engine.waits.wait()
         task.cancel()
 
-    assert await _run(sample, engine, keep, cancel, resume=resume) is None
+    assert await _run(lasting, engine, keep, cancel) is None
     assert keep.begun == []
 
 
-async def test_a_store_that_hangs_holds_up_a_cancelled_recording_for_three_seconds(sample: Path) -> None:
+async def test_a_store_that_hangs_holds_up_a_cancelled_recording_for_three_seconds(lasting: Path) -> None:
     keep, engine = Kept(), ScriptedEngine(10)
     keep.may_end.clear()
     engine.may_give = asyncio.Semaphore(5)
@@ -314,12 +317,12 @@ async def test_a_store_that_hangs_holds_up_a_cancelled_recording_for_three_secon
         await asyncio.wait({task})
         assert 2.9 < asyncio.get_running_loop().time() - started < 4.5
 
-    assert await _run(sample, engine, keep, cancel) is None
+    assert await _run(lasting, engine, keep, cancel) is None
     await _until(lambda: keep.at_once == 0)
     assert keep.kept == []
 
 
-async def test_a_slow_store_holds_up_passages_only_where_too_much_could_be_lost(sample: Path) -> None:
+async def test_a_slow_store_holds_up_passages_only_where_too_much_could_be_lost(lasting: Path) -> None:
     """Two states: 90 s may be in hand, so 210 s may wait to be kept."""
     keep, engine = Kept(), ScriptedEngine(12)
     keep.may_end.clear()
@@ -332,14 +335,14 @@ async def test_a_slow_store_holds_up_passages_only_where_too_much_could_be_lost(
         assert [progress.done_seconds for progress in keep.begun] == [120]
         keep.may_end.set()
 
-    assert await _run(sample, engine, keep, watch)
+    assert await _run(lasting, engine, keep, watch)
     assert keep.most_at_once == 1
     assert keep.seconds()[0] == 120
     assert keep.seconds()[-1] >= 240
 
 
 async def test_progress_that_could_not_be_kept_is_kept_with_the_next_passage(
-    sample: Path, caplog: pytest.LogCaptureFixture
+    lasting: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     keep = Kept()
     keep.fails = 1
@@ -352,25 +355,44 @@ async def test_progress_that_could_not_be_kept_is_kept_with_the_next_passage(
         await _until(lambda: len(keep.kept) == 1)
         engine.may_give.release()
 
-    assert await _run(sample, engine, keep, go_on)
+    assert await _run(lasting, engine, keep, go_on)
     assert keep.seconds() == [150]
     assert "ConnectionError" in caplog.text
     assert "words" not in caplog.text
 
 
-async def test_the_backlog_counts_only_what_is_to_be_transcribed(artifacts_dir: Path, sample: Path) -> None:
-    """Of 11 s, 8 were done: the rest is waited for, all is decoded."""
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_a_short_recording_is_not_asked_for_and_not_kept(sample: Path, cancelled: bool) -> None:
+    """Else the passage that it always finishes before it crashes would pass for progress, each time."""
+    keep, engine = Kept(Progress(60.0, (), "en", None, 5.0)), ScriptedEngine(2)
+
+    async def cancel(task: "asyncio.Task[Heard]", given: list[Passage]) -> None:
+        if cancelled:
+            await engine.waits.wait()
+            task.cancel()
+
+    if cancelled:
+        engine.may_give = asyncio.Semaphore(1)
+    heard = await _run(sample, engine, keep, cancel, turn=Attempt(alone=True))
+    assert (heard is None) == cancelled
+    assert (keep.asked, keep.begun) == (0, [])
+
+
+async def test_the_backlog_counts_only_what_is_to_be_transcribed(artifacts_dir: Path, lasting: Path) -> None:
+    """Of 33 s, 8 were done, and are decoded again: what is decoded of the rest is waited for."""
     async with running_engine(artifacts_dir) as running, running_transcriber(running) as transcriber:
         attempt = Attempt()
         attempt.may_begin.clear()
-        with sample.open("rb") as file:
+        with lasting.open("rb") as file:
             task = asyncio.create_task(
                 transcriber.transcribe(
-                    file, "a.wav", Options(), turn=attempt, resume=Progress(8.0, (), "en", None, 1.0)
+                    file, "a.wav", Options(), turn=attempt, kept=Kept(Progress(8.0, (), "en", None, 1.0))
                 )
             )
-            await running.pool.wait_until(lambda: running.metric("audio_in_seconds_total") > 10.9)
-            assert running.metric("backlog_audio_seconds") == pytest.approx(3, abs=0.1)
+            await _until(lambda: running.metric("audio_in_seconds_total") > 30)
+            await _until(
+                lambda: running.metric("backlog_audio_seconds") == running.metric("audio_in_seconds_total") - 8
+            )
             attempt.may_begin.set()
             heard = await task
         assert running.metric("backlog_audio_seconds") == pytest.approx(0, abs=1e-6)
