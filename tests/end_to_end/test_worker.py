@@ -244,6 +244,22 @@ async def test_a_store_that_is_away_is_waited_for(
             await clients.wait_committed(deployment.group_id, deployment.input_topic, 1)
 
 
+async def test_names_that_do_not_resolve_are_waited_for_by_name(deployment: Deployment) -> None:
+    names = {"KAFKA_BOOTSTRAP_SERVERS": "broker.invalid:9092", "MINIO_ENDPOINT": "http://store.invalid:9000"}
+    async with deployment.worker(until="/livez", **names) as worker:
+        async with asyncio.timeout(60):
+            reason = ""
+            while not {"broker", "store"} <= set(reason.split()):
+                await asyncio.sleep(0.1)
+                status, answer = await worker.status("/readyz")
+                reason = answer["reason"]
+        assert status == 503
+        assert (await worker.status("/livez"))[0] == 200
+        assert await worker.metric("dependency_waiting", dependency="store") == 1
+        worker.process.send_signal(signal.SIGTERM)
+        assert await worker.process.wait(timeout_seconds=30) == 0
+
+
 async def test_the_command_line_engine_gives_the_same_words(
     deployment: Deployment, store: S3Client, bucket: str, compiled_artifacts_dir: Path, sample: Path
 ) -> None:

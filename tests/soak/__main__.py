@@ -5,10 +5,16 @@ import json
 import sys
 from pathlib import Path
 
-from tests.soak import chaos, long_recording, resume, throughput
+from tests.soak import chaos, long_recording, reconcile, resume, throughput
 from tests.support.machine import machine
 
-PROOFS = {"chaos": chaos.run, "long-recording": long_recording.run, "resume": resume.run, "throughput": throughput.run}
+PROOFS = {
+    "chaos": chaos.run,
+    "long-recording": long_recording.run,
+    "reconcile": reconcile.run,
+    "resume": resume.run,
+    "throughput": throughput.run,
+}
 FIGURES = Path(__file__).parent / "figures"
 
 

@@ -68,13 +68,13 @@ class Deployment:
         self._directory = directory
 
     @asynccontextmanager
-    async def worker(self, **settings: str) -> AsyncIterator[WorkerProcess]:
-        """Start a worker, wait until it is ready, and end it."""
+    async def worker(self, *, until: str = "/readyz", **settings: str) -> AsyncIterator[WorkerProcess]:
+        """Start a worker, wait until this probe is content, and end it."""
         port = free_ports(1)[0]
         process = start_worker({**self.settings, **settings, "HTTP_PORT": str(port)}, self._directory)
         try:
             await process.wait_until_ready(
-                lambda: answers_ok(f"http://{LOOPBACK}:{port}/readyz"), timeout_seconds=START_TIMEOUT_SECONDS
+                lambda: answers_ok(f"http://{LOOPBACK}:{port}{until}"), timeout_seconds=START_TIMEOUT_SECONDS
             )
             yield WorkerProcess(process, port)
         finally:

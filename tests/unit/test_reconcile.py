@@ -5,7 +5,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import AsyncGenerator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import ClassVar
 
 import pytest
@@ -18,9 +18,8 @@ from consumer.operate.interruption import Interruption
 from consumer.operate.reconcile.decision import Decision, Entry, Recording, Rules, decide, decide_unseen
 from consumer.operate.reconcile.events import RECONCILED, announcement
 from consumer.operate.reconcile.run import CONCURRENCY, uncovered
+from tests.support.listing import DAY, NOW, LongListing
 
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)
 RULES = Rules(NOW, min_age=DAY)
 OURS, OTHERS = "a" * 64, "b" * 64
@@ -87,30 +86,8 @@ def test_an_announcement_is_read_as_the_object_that_it_is_about(key: str, size_b
     assert message.headers == ((RECONCILED, b"1"),)
 
 
-class Bucket:
-    """A listing of any length: every tenth key has no result."""
-
-    def __init__(self, keys: int, page_keys: int = 1000) -> None:
-        self._keys = keys
-        self._page_keys = page_keys
-        self.looking = 0
-        self.looked_at_once = 0
-
-    async def recordings(self) -> AsyncGenerator[list[Recording], None]:
-        for start in range(0, self._keys, self._page_keys):
-            numbers = range(start, min(self._keys, start + self._page_keys))
-            yield [Recording(f"calls/{number:09}.wav", f"{number:032x}", 1, NOW - 2 * DAY) for number in numbers]
-
-    async def entries(self, recording: Recording) -> list[Entry]:
-        self.looking += 1
-        self.looked_at_once = max(self.looked_at_once, self.looking)
-        await asyncio.sleep(0)
-        self.looking -= 1
-        return [] if recording.key.endswith("0.wav") else [result()]
-
-
 async def test_a_page_is_looked_at_with_bounded_concurrency_and_handed_out_in_order() -> None:
-    bucket, tally = Bucket(2500), Counter[Decision]()
+    bucket, tally = LongListing(2500), Counter[Decision]()
     found = [one.key async for page in uncovered(bucket, RULES, tally, Interruption()) for one in page]
     assert found == [f"calls/{number:09}.wav" for number in range(0, 2500, 10)]
     assert tally == {Decision.COVERED: 2250}
@@ -127,7 +104,7 @@ class Counted(Recording):
 
 
 async def test_a_bucket_of_any_size_is_never_held() -> None:
-    class Large(Bucket):
+    class Large(LongListing):
         async def recordings(self) -> AsyncGenerator[list[Recording], None]:
             async for page in super().recordings():
                 Counted.held += len(page)
@@ -144,7 +121,7 @@ async def test_a_bucket_of_any_size_is_never_held() -> None:
 async def test_asked_to_end_it_looks_at_no_further_page() -> None:
     interruption, tally = Interruption(), Counter[Decision]()
     with interruption.listening():
-        async for _ in uncovered(Bucket(3000), RULES, tally, interruption):
+        async for _ in uncovered(LongListing(3000), RULES, tally, interruption):
             os.kill(os.getpid(), signal.SIGTERM)
             async with asyncio.timeout(10):
                 while not interruption:
@@ -154,7 +131,7 @@ async def test_asked_to_end_it_looks_at_no_further_page() -> None:
 
 
 async def test_an_outage_in_the_middle_ends_it_and_leaves_nothing_running() -> None:
-    class Failing(Bucket):
+    class Failing(LongListing):
         async def entries(self, recording: Recording) -> list[Entry]:
             if recording.key.endswith("000500.wav"):
                 raise Unavailable("store", "gone")
