@@ -41,6 +41,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for fixture, mark in _MARKS.items():
             if fixture in getattr(item, "fixturenames", ()):
                 item.add_marker(mark)
+    # The longest first, so that none of them is what the end is waited for.
+    items.sort(key=lambda item: "end_to_end" not in item.path.parts)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -17,8 +17,6 @@ Nothing here knows of Kafka. What can never succeed raises Rejected.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,21 +24,24 @@ from typing import TypeVar
 
 import orjson
 
-from consumer import __version__
 from consumer.delivery.job import Attempt, Job, Outcome
-from consumer.engine.base import EngineFacts, Options
-from consumer.errors import ObjectFault, Reason, Rejected, Stage, Unavailable
+from consumer.engine.base import Options
+from consumer.errors import Reason, Rejected, Stage, Unavailable
 from consumer.identity import transcript_id
 from consumer.observe.logs import bind
 from consumer.observe.metrics import Metrics
-from consumer.outages import Outages, delays
+from consumer.outages import Outages
+from consumer.pipeline.assembly import assemble, real_time_factor, to_json
+from consumer.pipeline.faults import Faults
+from consumer.pipeline.kept_progress import KeptProgress
+from consumer.pipeline.one_at_a_time import OneAtATime
 from consumer.store.answers import event_of
 from consumer.store.byte_budget import ByteBudget, Share
 from consumer.store.checkpoints import CheckpointStore
 from consumer.store.objects import Fetched, ObjectStore
 from consumer.store.results import ResultStore, StoredResult
-from consumer.transcriber import Heard, Progress, Transcriber
-from schemas import Audio, AudioUploaded, Checkpoint, JobOptions, Provenance, Source, Timings, Transcript
+from consumer.transcriber import Heard, Transcriber
+from schemas import AudioUploaded, JobOptions, Timings, Transcript
 
 log = logging.getLogger(__name__)
 
@@ -94,12 +95,12 @@ class Pipeline:
         self._defaults = defaults
         self._limits = limits
         self._budget = ByteBudget(limits.max_in_flight_bytes, metrics.in_flight_bytes)
-        self._under_way = _OneAtATime()
+        self._under_way = OneAtATime()
 
     async def do(self, job: Job, attempt: Attempt) -> Outcome:
         """Answer with the stored result, or transcribe and store it. Raises Rejected; waits for outages."""
         options = merged(job.upload.options, self._defaults)
-        faults = _Faults(attempt, self._outages, self._metrics, self._limits.object_retry_seconds)
+        faults = Faults(attempt, self._outages, self._metrics, self._limits.object_retry_seconds)
         with bind(stage=Stage.FETCH):
             job = replace(job, upload=await self._identify(job.upload, faults))
         upload = job.upload
@@ -136,7 +137,7 @@ class Pipeline:
         }
         await self._results.put_marker(upload.bucket, upload.key, _etag(upload), orjson.dumps(note))
 
-    async def _identify(self, upload: AudioUploaded, faults: "_Faults") -> AudioUploaded:
+    async def _identify(self, upload: AudioUploaded, faults: "Faults") -> AudioUploaded:
         """The upload with the ETag that names its bytes."""
         etag = _etag(upload)
         upload = upload.model_copy(update={"etag": etag})
@@ -148,7 +149,7 @@ class Pipeline:
             )
         return upload
 
-    async def _with_facts(self, upload: AudioUploaded, faults: "_Faults") -> AudioUploaded:
+    async def _with_facts(self, upload: AudioUploaded, faults: "Faults") -> AudioUploaded:
         """The upload with what the store says of it."""
         facts = await faults.outlast(lambda: self._objects.head(upload))
         return upload.model_copy(update={"etag": facts.etag, "size_bytes": facts.size_bytes})
@@ -158,14 +159,14 @@ class Pipeline:
             return await self._outages.until_available(lambda: self._results.get(name, upload.bucket, upload.key))
 
     async def _transcribed(
-        self, name: str, job: Job, options: Options, attempt: Attempt, faults: "_Faults"
+        self, name: str, job: Job, options: Options, attempt: Attempt, faults: "Faults"
     ) -> StoredResult:
         """Fetch, transcribe and store. A checkpoint that is of no more use is deleted."""
         with bind(stage=Stage.FETCH):
             spooled = await self._fetch(job.upload, faults)
         began = time.perf_counter() - spooled.fetch_seconds
         with spooled.share, spooled.fetched.spool, bind(stage=Stage.TRANSCRIBE):
-            progress = _Kept(name, self._checkpoints, attempt, self._metrics)
+            progress = KeptProgress(name, self._checkpoints, attempt, self._metrics)
             heard = await self._outages.until_available(
                 lambda: self._transcriber.transcribe(
                     spooled.fetched.spool,
@@ -192,7 +193,7 @@ class Pipeline:
                 await self._delete_checkpoint(name)
         return stored
 
-    async def _fetch(self, upload: AudioUploaded, faults: "_Faults") -> _Spooled:
+    async def _fetch(self, upload: AudioUploaded, faults: "Faults") -> _Spooled:
         """The recording, once its bytes fit in the budget. Who waits for an object or an outage holds none of it."""
         if upload.size_bytes is None:
             upload = await self._with_facts(upload, faults)
@@ -249,137 +250,6 @@ class Pipeline:
             metrics.no_speech.inc()
 
 
-class _Faults:
-    """What one job puts up with from its own object, over all its stages."""
-
-    def __init__(self, attempt: Attempt, outages: Outages, metrics: Metrics, max_seconds: float) -> None:
-        self._attempt = attempt
-        self._outages = outages
-        self._metrics = metrics
-        self._max_seconds = max_seconds
-        self._since: float | None = None  # of the first fault after the last outage, which says nothing of the object
-        self._tries = 0
-
-    async def outlast(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Await ``ask()`` until it meets neither an outage nor a fault. Raises Rejected once that took too long."""
-
-        async def noting_outages() -> T:
-            try:
-                return await ask()
-            except Unavailable:
-                self._since = None
-                raise
-
-        pauses = delays()
-        while True:
-            try:
-                return await self._outages.until_available(noting_outages)
-            except ObjectFault as fault:
-                pause_seconds = min(next(pauses), self._seconds_left(fault))
-            self._metrics.object_retries.inc()
-            with self._attempt.waiting():
-                await asyncio.sleep(pause_seconds)
-
-    def _seconds_left(self, fault: ObjectFault) -> float:
-        now = time.monotonic()
-        if self._since is None:
-            self._since, self._tries = now, 0
-            log.warning("one object cannot be had, it is tried for %g s: %s", self._max_seconds, fault.message)
-        self._tries += 1
-        spent_seconds = now - self._since
-        if spent_seconds >= self._max_seconds:
-            raise Rejected(
-                fault.reason,
-                Stage.FETCH,
-                f"{fault.message}; it was tried {self._tries} times in {spent_seconds:.0f} s (OBJECT_RETRY_SECONDS)",
-            ) from fault
-        return self._max_seconds - spent_seconds
-
-
-class _Kept:
-    """The progress of one recording: in the store for whoever is next, and here for this attempt's next try.
-
-    Fits ``consumer.transcriber.Kept``.
-    """
-
-    def __init__(self, name: str, checkpoints: CheckpointStore, attempt: Attempt, metrics: Metrics) -> None:
-        self._name = name
-        self._checkpoints = checkpoints
-        self._attempt = attempt
-        self._metrics = metrics
-        self._looked = False
-        self.latest: Progress | None = None
-        self.found_seconds = 0.0
-        """What attempts before this one had finished."""
-
-    async def find(self) -> Progress | None:
-        """The latest of this attempt; before there is one, that of an attempt before. Raises Unavailable."""
-        if self._looked:
-            return self.latest
-        checkpoint = await self._checkpoints.get(self._name)
-        self._looked = True
-        if checkpoint is not None:
-            self.found_seconds = checkpoint.done_seconds
-            self.latest = Progress(
-                checkpoint.done_seconds,
-                checkpoint.segments,
-                checkpoint.language,
-                checkpoint.language_probability,
-                checkpoint.inference_seconds,
-            )
-            self._metrics.checkpoints_resumed.inc()
-            log.info("goes on from a checkpoint", extra={"done_seconds": checkpoint.done_seconds})
-        return self.latest
-
-    async def keep(self, progress: Progress) -> None:
-        """Write a checkpoint. Raises Unavailable: the transcriber then tries again later, with more."""
-        self.latest = progress
-        await self._checkpoints.put(
-            Checkpoint(
-                transcript_id=self._name,
-                done_seconds=progress.done_seconds,
-                language=progress.language,
-                language_probability=progress.language_probability,
-                inference_seconds=progress.inference_seconds,
-                segments=progress.segments,
-            )
-        )
-        self._metrics.checkpoints_written.inc()
-        self._attempt.progressed()
-
-
-class _OneAtATime:
-    """Lets one job of each name through; those that wait for it take up no slot."""
-
-    def __init__(self) -> None:
-        self._locks: dict[str, asyncio.Lock] = {}
-        self._users: dict[str, int] = {}
-
-    @asynccontextmanager
-    async def alone(self, name: str, attempt: Attempt) -> AsyncIterator[None]:
-        lock = self._locks.setdefault(name, asyncio.Lock())
-        self._users[name] = self._users.get(name, 0) + 1
-        try:
-            if lock.locked():
-                with attempt.waiting():
-                    await lock.acquire()
-            else:
-                await lock.acquire()
-            try:
-                yield
-            finally:
-                lock.release()
-        finally:
-            self._users[name] -= 1
-            if not self._users[name]:
-                del self._users[name], self._locks[name]
-
-
-def real_time_factor(timings: Timings, worked_on_seconds: float) -> float:
-    """Total processing time for one second of the audio worked on, which counts as 0.1 s at least."""
-    return round(timings.total_seconds / max(worked_on_seconds, 0.1), 4)
-
-
 def merged(wanted: JobOptions, defaults: Options) -> Options:
     """The options of one job: what it asks for, else the worker's settings."""
     language = wanted.language or defaults.language
@@ -388,73 +258,6 @@ def merged(wanted: JobOptions, defaults: Options) -> Options:
         task=wanted.task or defaults.task,
         prompt=wanted.prompt if wanted.prompt is not None else defaults.prompt,
     )
-
-
-def assemble(
-    name: str,
-    job: Job,
-    fetched: Fetched,
-    heard: Heard,
-    options: Options,
-    engine: EngineFacts,
-    timings: Timings,
-    factor: float,
-    completed_at: datetime,
-) -> Transcript:
-    """Put together everything that is known about one recording."""
-    return Transcript(
-        transcript_id=name,
-        text=heard.text,
-        language=heard.language,
-        language_probability=heard.language_probability,
-        task=options.task,
-        no_speech=not heard.segments,
-        duration_seconds=heard.duration_seconds,
-        segments=heard.segments,
-        source=Source(
-            bucket=job.upload.bucket,
-            key=job.upload.key,
-            version_id=fetched.version_id,
-            etag=fetched.etag,
-            size_bytes=fetched.size_bytes,
-            sha256=fetched.sha256,
-            topic=job.topic,
-            partition=job.partition,
-            offset=job.offset,
-        ),
-        audio=Audio(
-            container=heard.audio.container,
-            codec=heard.audio.codec,
-            sample_rate_hertz=heard.audio.sample_rate_hertz,
-            channels=heard.audio.channels,
-            damage=heard.audio.damage,
-        ),
-        provenance=Provenance(
-            worker_version=__version__,
-            engine=engine.engine,
-            engine_version=engine.engine_version,
-            model_size=engine.model_size,
-            model_file=engine.model_file,
-            model_sha256=engine.model_sha256,
-            weights_sha256=engine.weights_sha256,
-            cpu_class=engine.cpu_class,
-            parameters={
-                "language": options.language or "auto",
-                "task": options.task,
-                "prompt": options.prompt,
-                "beam_size": 1,
-                "temperature": 0.0,
-            },
-            timings=timings,
-            real_time_factor=factor,
-        ),
-        completed_at=completed_at,
-    )
-
-
-def to_json(transcript: Transcript) -> bytes:
-    """The transcript as it lies in the results bucket: JSON, camelCase."""
-    return transcript.model_dump_json(by_alias=True).encode()
 
 
 def _etag(upload: AudioUploaded) -> str | None:
