@@ -165,7 +165,7 @@ class S3:
         body: bytes = b"",
     ) -> aiohttp.ClientResponse:
         """The answer of a store that did what it was asked for, rules 1 and 2."""
-        path = f"/{quote(bucket)}/{quote(key)}" if key else f"/{quote(bucket)}"
+        path = f"/{quote(bucket, safe='')}" + (f"/{quote(key)}" if key else "")
         query = f"?versionId={quote(version_id, safe='')}" if version_id else ""
         url = f"{self.endpoint_url}{path}{query}"
         async with self.in_time(len(body)):
