@@ -11,7 +11,6 @@ remember: the dead letters themselves, and how many transcripts went out between
 3. This is a look in passing: bounded in time and in messages, and nothing that the broker does makes it fail.
 """
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Collection, Mapping
@@ -23,6 +22,7 @@ import aiokafka
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from consumer.delivery.connection import bounded
 from consumer.delivery.deadletters import ORIGINAL_CONSUMER_GROUP, REASON
 from consumer.delivery.job import SourceRecord
 from consumer.delivery.reading import Reader
@@ -58,16 +58,22 @@ async def recent_answers(
     """
     since_ms = round((time.time() - younger_than_seconds) * 1000)
     try:
-        async with asyncio.timeout(timeout_seconds), _consumer(client) as consumer:
-            partitions = await _partitions(client, topics)
-            outputs, dead_letters = partitions[topics.output], partitions[topics.dead_letters]
-            consumer.assign([*outputs, *dead_letters])
-            consumer.pause(*outputs)
-            letters = await _letters(consumer, dead_letters, group_id, most, since_ms)
-            return await _with_transcripts(consumer, outputs, letters, most)
+        return await bounded(_recent_answers(client, topics, group_id, most, since_ms), timeout_seconds)
     except (KafkaError, OSError) as error:  # a time-out is an OSError too
         log.warning("could not look at recent dead letters: %s", str(error) or type(error).__name__)
         return []
+
+
+async def _recent_answers(
+    client: Mapping[str, Any], topics: TopicNames, group_id: str, most: int, since_ms: int
+) -> list[Reason | None]:
+    async with _consumer(client) as consumer:
+        partitions = await _partitions(client, topics)
+        outputs, dead_letters = partitions[topics.output], partitions[topics.dead_letters]
+        consumer.assign([*outputs, *dead_letters])
+        consumer.pause(*outputs)
+        letters = await _letters(consumer, dead_letters, group_id, most, since_ms)
+        return await _with_transcripts(consumer, outputs, letters, most)
 
 
 async def _letters(
@@ -161,5 +167,4 @@ async def _consumer(client: Mapping[str, Any]) -> AsyncIterator[Any]:
 
 async def _closed(closing: Any) -> None:
     with suppress(KafkaError, TimeoutError):
-        async with asyncio.timeout(_CLOSE_TIMEOUT_SECONDS):
-            await closing
+        await bounded(closing, _CLOSE_TIMEOUT_SECONDS)

@@ -1,6 +1,5 @@
 """A look at the topics before work begins: what will not fit is told while somebody is watching."""
 
-import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError
 
+from consumer.delivery.connection import bounded
 from consumer.delivery.deadletters import HEADER_BYTES
 
 log = logging.getLogger(__name__)
@@ -30,8 +30,7 @@ async def warn_about_topics(
     Never raises and never takes longer than the time-out: a look that fails is no reason not to work.
     """
     try:
-        async with asyncio.timeout(timeout_seconds):
-            limits = await _max_message_bytes(client, names)
+        limits = await bounded(_max_message_bytes(client, names), timeout_seconds)
     except (KafkaError, OSError, TimeoutError) as error:
         log.warning("could not look at the topics: %s", str(error) or type(error).__name__)
         return

@@ -1,16 +1,17 @@
 """What the operator's commands ask a cluster, with its errors as messages for the operator."""
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
 
-from consumer.delivery.connection import connect_timeout_seconds
+from consumer.delivery.connection import bounded, connect_timeout_seconds
 from consumer.errors import Unavailable
+
+_CLOSE_TIMEOUT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +73,8 @@ async def _admin(client: Mapping[str, Any]) -> AsyncIterator[Any]:
     admin = AIOKafkaAdminClient(**client)
     try:
         with broker_errors(f"connect to Kafka at {', '.join(client['bootstrap_servers'])}"):
-            async with asyncio.timeout(connect_timeout_seconds(client)):
-                await admin.start()
+            await bounded(admin.start(), connect_timeout_seconds(client))
         yield admin
     finally:
-        await admin.close()
+        with suppress(KafkaError, TimeoutError):
+            await bounded(admin.close(), _CLOSE_TIMEOUT_SECONDS)

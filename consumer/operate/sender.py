@@ -11,7 +11,7 @@ from typing import Any, Self
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from consumer.delivery.connection import connect_timeout_seconds
+from consumer.delivery.connection import bounded, connect_timeout_seconds
 from consumer.delivery.job import Headers
 from consumer.errors import Unavailable
 from consumer.operate.broker import broker_errors
@@ -72,8 +72,7 @@ class Sender:
         )
         try:
             with broker_errors(f"connect to Kafka at {', '.join(self._client['bootstrap_servers'])}"):
-                async with asyncio.timeout(connect_timeout_seconds(self._client)):
-                    await self._producer.start()
+                await bounded(self._producer.start(), connect_timeout_seconds(self._client))
         except BaseException:
             await self._stop()
             raise
@@ -98,10 +97,10 @@ class Sender:
 
     async def _send(self, message: Message) -> Unavailable | None:
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                await self._producer.send_and_wait(
-                    message.topic, value=message.value, key=message.key, headers=list(message.headers)
-                )
+            sending = self._producer.send_and_wait(
+                message.topic, value=message.value, key=message.key, headers=list(message.headers)
+            )
+            await bounded(sending, self._timeout_seconds)
         except TimeoutError:
             why = f"no acknowledgement from topic {message.topic!r} within {self._timeout_seconds:g} s"
         except MessageSizeTooLargeError:
@@ -118,5 +117,4 @@ class Sender:
     async def _stop(self) -> None:
         """Close the connections; what was not acknowledged is abandoned, since flushing may wait for ever."""
         with suppress(KafkaError, TimeoutError):
-            async with asyncio.timeout(_STOP_TIMEOUT_SECONDS):
-                await self._producer.stop()
+            await bounded(self._producer.stop(), _STOP_TIMEOUT_SECONDS)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Self
 import aiokafka
 from aiokafka.errors import KafkaError
 
-from consumer.delivery.connection import connect_timeout_seconds
+from consumer.delivery.connection import bounded, connect_timeout_seconds
 from consumer.delivery.job import SourceRecord
 from consumer.delivery.reading import Reader
 from consumer.errors import Unavailable
@@ -54,8 +54,7 @@ class TopicReader:
         )
         try:
             with broker_errors(f"connect to Kafka at {', '.join(self._client['bootstrap_servers'])}"):
-                async with asyncio.timeout(connect_timeout_seconds(self._client)):
-                    await self._consumer.start()
+                await bounded(self._consumer.start(), connect_timeout_seconds(self._client))
         except BaseException:
             await self._stop()
             raise
@@ -111,10 +110,8 @@ class TopicReader:
 
     async def _position(self, name: Any) -> int:
         with broker_errors("read"):
-            async with asyncio.timeout(self._timeout_seconds):
-                return int(await self._consumer.position(name))
+            return int(await bounded(self._consumer.position(name), self._timeout_seconds))
 
     async def _stop(self) -> None:
         with suppress(KafkaError, TimeoutError):
-            async with asyncio.timeout(_STOP_TIMEOUT_SECONDS):
-                await self._consumer.stop()
+            await bounded(self._consumer.stop(), _STOP_TIMEOUT_SECONDS)
