@@ -159,6 +159,10 @@ class Plan:
     """Who runs from the beginning to the end."""
 
 
+SEED_OF_THE_TEST = 4
+"""Whose two minutes are part of ``scripts/test``."""
+
+
 def make_plan(seed: int, minutes: float, *, brokers: int = 3, partitions: int = 6) -> Plan:
     """The plan of one run."""
     seconds = minutes * 60

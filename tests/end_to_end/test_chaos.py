@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.chaos.ledger import Verdict
-from tests.chaos.plan import Action, Event, Fault, Feed, Plan
+from tests.chaos.plan import SEED_OF_THE_TEST, Action, Event, Fault, Feed, Plan
 from tests.chaos.run import run
 from tests.chaos.workers import REAL
 
-SEED = 4
 ROOT = Path(__file__).parents[2]
 
 EVENTS = [
@@ -54,7 +53,16 @@ async def judged(plan: Plan, directory: Path, *command: str) -> Verdict:
 @pytest.mark.usefixtures("artifacts_dir", "kafka_jars", "minio_binary")
 async def test_two_minutes_of_chaos(tmp_path: Path) -> None:
     """By the command, as everybody runs it; what it prints is the story of a failure."""
-    arguments = ("--seed", str(SEED), "--minutes", "2", "--settle-seconds", "100", "--keep", str(tmp_path / "kept"))
+    arguments = (
+        "--seed",
+        str(SEED_OF_THE_TEST),
+        "--minutes",
+        "2",
+        "--settle-seconds",
+        "100",
+        "--keep",
+        str(tmp_path / "kept"),
+    )
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "tests.chaos", *arguments, cwd=ROOT)
     try:
         assert await process.wait() == 0
