@@ -10,13 +10,28 @@ import json
 import statistics
 import sys
 import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from consumer.settings import ModelSize
 from tests.support.built import compiled_artifacts
 from tests.support.speech import Recording, corpus_set, word_error_rate
 from tests.support.stack import CORPUS_DIR, Stack, running_stack
 from tests.support.worker import WorkerProcess, deploy
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run over some recordings; memory is that of the process and all its children."""
+
+    seconds: float
+    cpu_seconds: float
+    peak_megabytes: float
+    texts: list[str]
+    rest_megabytes: float = 0.0
 
 
 async def measure(size: ModelSize, rounds: int) -> dict[str, Any]:
@@ -26,22 +41,19 @@ async def measure(size: ModelSize, rounds: int) -> dict[str, Any]:
     artifacts_dir = compiled_artifacts(size)
     found: list[dict[str, Any]] = []
     async with running_stack() as stack:
-        for bucket in ("calls", "transcripts"):
-            await stack.s3.create_bucket(Bucket=bucket)
-        for recording in recordings:
-            await stack.s3.put_object(Bucket="calls", Key=recording.path.name, Body=recording.path.read_bytes())
+        await upload(stack, recordings)
         for number in range(rounds):
             binding_seconds, binding_texts = await _binding(str(artifacts_dir), size, recordings)
-            worker = await _worker(stack, artifacts_dir, size, recordings)
+            worker = await run_worker(stack, artifacts_dir, size, recordings, warm_up=recordings[:4])
             found.append(
                 {
                     "binding_x": round(seconds / binding_seconds, 2),
-                    "worker_x": round(seconds / worker["seconds"], 2),
-                    "cost": round(worker["seconds"] / binding_seconds - 1, 4),
+                    "worker_x": round(seconds / worker.seconds, 2),
+                    "cost": round(worker.seconds / binding_seconds - 1, 4),
                     "binding_wer": _rate(recordings, binding_texts),
-                    "worker_wer": _rate(recordings, worker["texts"]),
-                    "rest_megabytes": worker["rest_megabytes"],
-                    "peak_megabytes": worker["peak_megabytes"],
+                    "worker_wer": _rate(recordings, worker.texts),
+                    "rest_megabytes": round(worker.rest_megabytes),
+                    "peak_megabytes": round(worker.peak_megabytes),
                 }
             )
             print(f"round {number + 1}: {found[-1]}", file=sys.stderr)
@@ -91,36 +103,45 @@ async def _binding(artifacts_dir: str, size: str, recordings: list[Recording]) -
     return answer["seconds"], answer["texts"]
 
 
-async def _worker(stack: Stack, artifacts_dir: Any, size: str, recordings: list[Recording]) -> dict[str, Any]:
+async def upload(stack: Stack, recordings: Iterable[Recording]) -> None:
+    """Make the bucket and put the recordings there, by the names of their files."""
+    await stack.s3.create_bucket(Bucket="calls")
+    for recording in recordings:
+        await stack.s3.put_object(Bucket="calls", Key=recording.path.name, Body=recording.path.read_bytes())
+
+
+async def run_worker(
+    stack: Stack, artifacts_dir: Path, size: ModelSize, recordings: Sequence[Recording], warm_up: Sequence[Recording]
+) -> Run:
+    """A fresh worker does these recordings, which were uploaded, after some that do not count."""
     deployment = await deploy(
         stack.clients,
         stack.store,
         artifacts_dir,
         stack.directory,
         buckets=("calls",),
+        results_bucket=f"transcripts-{uuid4().hex[:8]}",  # else it would find those of the round before
         WHISPER_MODEL_SIZE=size,
         WHISPER_LANGUAGE="en",
     )
     async with deployment.worker() as worker:
-        for recording in recordings[:4]:  # a warm-up, as for the binding
+        for recording in warm_up:
             await deployment.announce("calls", recording.path.name)
-        await deployment.transcripts(4)
+        await deployment.transcripts(len(warm_up))
         rest = worker.resident_bytes()
         resident = [rest]
         watching = asyncio.create_task(_watch(worker, resident))
+        cpu_before = worker.cpu_seconds()
         started = time.perf_counter()
         for recording in recordings:
             await deployment.announce("calls", recording.path.name)
-        found = await deployment.transcripts(4 + len(recordings), timeout_seconds=1200)
+        found = await deployment.transcripts(len(warm_up) + len(recordings), timeout_seconds=1200)
         seconds = time.perf_counter() - started
+        cpu_seconds = worker.cpu_seconds() - cpu_before
         watching.cancel()
         await asyncio.wait({watching})
-    return {
-        "seconds": seconds,
-        "texts": [found[recording.path.name].text for recording in recordings],
-        "rest_megabytes": round(rest / 1e6),
-        "peak_megabytes": round(max(resident) / 1e6),
-    }
+    texts = [found[recording.path.name].text for recording in recordings]
+    return Run(seconds, cpu_seconds, max(resident) / 1e6, texts, rest / 1e6)
 
 
 async def _watch(worker: WorkerProcess, resident: list[int]) -> None:

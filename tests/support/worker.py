@@ -49,6 +49,12 @@ class WorkerProcess:
         family = psutil.Process(self.process.pid)
         return sum(process.memory_info().rss for process in (family, *family.children(recursive=True)))
 
+    def cpu_seconds(self) -> float:
+        """Time on the CPU of the worker, and of its decoder processes with those that ended."""
+        family = psutil.Process(self.process.pid)
+        times = [process.cpu_times() for process in (family, *family.children(recursive=True))]
+        return float(sum(one.user + one.system + one.children_user + one.children_system for one in times))
+
     def logs(self) -> list[dict[str, Any]]:
         """All log lines so far."""
         return [json.loads(line) for line in self.process.log_path.read_text().splitlines()]
