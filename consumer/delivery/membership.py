@@ -6,10 +6,10 @@ bounded here, and what comes out is typed: records, offsets, ``Unavailable``, ``
 
 import asyncio
 import logging
-from collections.abc import Collection, Coroutine, Iterator, Mapping
+from collections.abc import Collection, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import aiokafka
 from aiokafka.errors import (
@@ -37,6 +37,10 @@ STOP_TIMEOUT_SECONDS = 5.0  # for what is left of a start that failed
 
 class CommitRefused(Exception):
     """The group has rebalanced: the offsets are no longer ours to commit."""
+
+
+_REQUESTS_IN_ONE_CALL = 3
+"""How many may time out, one after the other: that to the coordinator, that for a coordinator, and the call's own."""
 
 
 class Rebalanced(Protocol):
@@ -152,15 +156,26 @@ class Membership:
         # The public way, committed(), leaves the metadata out.
         fetch = consumer._coordinator.fetch_committed_offsets(names)  # noqa: SLF001
         committed = await self._bounded(fetch, "read committed offsets")
-        beginning = await self._bounded(consumer.beginning_offsets(names), "read beginning offsets")
-        end = await self._bounded(consumer.end_offsets(names), "read end offsets")
+        beginning = await self._log_offsets(names, "beginning")
+        end = await self._log_offsets(names, "end")
         return {TopicPartition(*name): _log_range(committed.get(name), beginning[name], end[name]) for name in names}
 
     async def beginning_offset(self, partition: TopicPartition) -> int:
         """The lowest offset that the partition still holds. Raises Unavailable."""
         name = aiokafka.TopicPartition(*partition)
-        offsets = await self._bounded(self._connected().beginning_offsets([name]), "read beginning offsets")
+        offsets = await self._log_offsets([name], "beginning")
         return int(offsets[name])
+
+    async def _log_offsets(self, names: Sequence[Any], which: Literal["beginning", "end"]) -> dict[Any, int]:
+        """An end of the log of each partition. Raises Unavailable.
+
+        Not by the public call, whose own limit is that of its request (see ``_bounded``).
+        """
+        fetcher = self._connected()._fetcher  # noqa: SLF001
+        ask = {"beginning": fetcher.beginning_offsets, "end": fetcher.end_offsets}[which]
+        call = ask(names, _ms(2 * _REQUESTS_IN_ONE_CALL * self._options.request_timeout_seconds))
+        found: dict[Any, int] = await self._bounded(call, f"read {which} offsets")
+        return found
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Read an assigned partition from this offset on; nothing happens if a rebalance has just taken it."""
@@ -207,8 +222,15 @@ class Membership:
         return self._reader
 
     async def _bounded(self, call: Coroutine[Any, Any, T], purpose: str, timeout_seconds: float | None = None) -> T:
+        """Await a call; by default for longer than its requests may take, which must fail by themselves.
+
+        Only so does the client close the connection on which nothing came, and try another. A call that is given up
+        before leaves it open, and the next one waits there again, for ever (found by chaos).
+        """
+        if timeout_seconds is None:
+            timeout_seconds = _REQUESTS_IN_ONE_CALL * self._options.request_timeout_seconds
         try:
-            return await bounded(call, timeout_seconds or self._options.request_timeout_seconds)
+            return await bounded(call, timeout_seconds)
         except (KafkaError, OSError, TimeoutError) as error:
             raise Unavailable("broker", f"cannot {purpose}: {str(error) or type(error).__name__}") from error
 

@@ -3,13 +3,17 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from consumer.delivery.membership import MembershipOptions
+from consumer.delivery.membership import Membership, MembershipOptions
+from consumer.delivery.partitions import TopicPartition
 from consumer.operate.kafka_server import KafkaServer
+from tests.chaos.cluster import Cluster
+from tests.chaos.proxy import Mode
 from tests.support.delivery import GatedWork, Topics, event, running_worker
 from tests.support.kafka_clients import kafka_clients
 
@@ -90,3 +94,55 @@ async def test_stop_is_bounded_while_the_broker_is_away(server: KafkaServer) -> 
             assert time.monotonic() - begun < 1 + 3 * 5 + 2  # the grace, three bounded steps, and slack
         await server.start()
         assert not await clients.committed(topics.group_id, topics.input)
+
+
+class Assigned:
+    """Fits ``consumer.delivery.membership.Rebalanced``: remembers what is assigned."""
+
+    def __init__(self) -> None:
+        self.partitions: frozenset[TopicPartition] = frozenset()
+
+    async def on_revoked(self) -> None:
+        self.partitions = frozenset()
+
+    def on_assigned(self, partitions: frozenset[TopicPartition]) -> None:
+        self.partitions = partitions
+
+
+async def test_connections_on_which_nothing_comes_are_given_up_by_the_call_that_waits_there(
+    kafka_jars: list[Path], tmp_path: Path
+) -> None:
+    """While partitions are not open nothing is fetched, so nothing else may find out."""
+    assigned = Assigned()
+    async with Cluster(data_dir=tmp_path / "kafka", jars=kafka_jars, brokers=1) as cluster, AsyncExitStack() as stack:
+        for proxy in cluster.proxies.values():
+            await stack.enter_async_context(proxy)
+        clients = await stack.enter_async_context(kafka_clients(cluster.bootstrap_servers))
+        topic = await clients.create_topic("audio.uploaded")
+        options = MembershipOptions(
+            client={
+                "bootstrap_servers": cluster.bootstrap_servers_for_workers.split(","),
+                "request_timeout_ms": 1000,
+            },
+            group_id="group",
+            topic=topic,
+            request_timeout_seconds=1,
+            session_timeout_seconds=60,
+            rebalance_timeout_seconds=60,
+            max_poll_interval_seconds=300,
+            max_record_bytes=1000,
+        )
+        membership = Membership(options, assigned)
+        await membership.start()
+        try:
+            async with asyncio.timeout(30):
+                while not assigned.partitions:
+                    await membership.poll(1, 0.1)
+            await membership.log_ranges(assigned.partitions)
+            for mode in (Mode.HALF_OPEN, Mode.PASS):
+                for proxy in cluster.proxies.values():
+                    proxy.set(mode)
+            ranges = await membership.log_ranges(assigned.partitions)
+            assert set(ranges) == assigned.partitions
+        finally:
+            await membership.stop(5)
