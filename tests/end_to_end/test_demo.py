@@ -5,10 +5,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
 from consumer.operate.process import ChildProcess
+from tests.support.speech import samples_of, write_wav
 
 TIMEOUT_SECONDS = 120.0
 
@@ -84,9 +86,10 @@ async def test_recordings_are_shown_and_ctrl_c_ends_everything(demos: list[Demo]
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 async def test_no_process_is_left_when_it_is_interrupted_early(
-    demos: list[Demo], tmp_path: Path, number: signal.Signals
+    demos: list[Demo], sample: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
-    demo = Demo(tmp_path / "log", "--size", "tiny.en")
+    long = write_wav(tmp_path / "long.wav", np.tile(samples_of(sample), 100))  # not done before the signal comes
+    demo = Demo(tmp_path / "log", "--size", "tiny.en", long)
     demos.append(demo)
     await demo.until_it_says("✓ S3 store")
     processes = demo.descendants()
