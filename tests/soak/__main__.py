@@ -20,15 +20,18 @@ FIGURES = Path(__file__).parent / "figures"
 
 def main() -> int:
     """Exit status 0 if the proof holds; its figures are written in either case."""
-    if len(sys.argv) != 2 or sys.argv[1] not in PROOFS:
-        print(f"usage: scripts/soak {{{','.join(PROOFS)}}}", file=sys.stderr)
+    name, *only = sys.argv[1:] or [""]
+    if name not in PROOFS or (only and name != "chaos"):
+        print(f"usage: scripts/soak {{{','.join(PROOFS)}}}, or scripts/soak chaos RUN…", file=sys.stderr)
         return 2
-    name = sys.argv[1]
-    figures = {"machine": machine(), **asyncio.run(PROOFS[name]())}
+    path = FIGURES / f"{name}.json"
+    before = json.loads(path.read_text()) if path.exists() else None
+    proof = chaos.run(only, before) if only else PROOFS[name]()
+    figures = {"machine": machine(), **asyncio.run(proof)}
     text = json.dumps(figures, indent=2)
     print(text)
     FIGURES.mkdir(exist_ok=True)
-    (FIGURES / f"{name}.json").write_text(text + "\n")
+    path.write_text(text + "\n")
     failed = [what for what, holds in figures["holds"].items() if not holds]
     print(f"{name}: {'does not hold: ' + ', '.join(failed) if failed else 'holds'}")
     return 1 if failed else 0

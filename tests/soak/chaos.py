@@ -1,10 +1,12 @@
 """Ten minutes of chaos for each of three seeds, in both delivery modes. Holds when every ledger does."""
 
 import asyncio
+import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +19,32 @@ MINUTES = 10
 DELIVERIES = ("effectively_once", "exactly_once")
 
 
-async def run() -> dict[str, Any]:
-    """Returns the figures. Facts and logs of each run stay in a temporary directory that is printed."""
+async def run(only: Sequence[str] = (), before: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Returns the figures. Facts and logs of each run stay in a temporary directory that is printed.
+
+    ``only`` names runs, as "effectively_once, seed 3"; the others keep their figures of ``before``, and with
+    them the commit that these were made on.
+    """
     directory = Path(tempfile.mkdtemp(prefix="whisper-consumer-chaos-"))
     print(f"facts and logs: {directory}", file=sys.stderr)
-    figures, holds = {}, {}
+    figures, holds = (dict(before["runs"]), dict(before["holds"])) if only and before else ({}, {})
     for delivery in DELIVERIES:
         for seed in SEEDS:
             name = f"{delivery}, seed {seed}"
+            if only and name not in only:
+                continue
             kept = directory / f"{delivery}-{seed}"
             started = time.monotonic()
             status = await _chaos(seed, delivery, kept)
-            figures[name] = {"took_seconds": round(time.monotonic() - started), **_figures(kept)}
+            took_seconds = round(time.monotonic() - started)
+            figures[name] = {"commit": _commit(), "took_seconds": took_seconds, **_figures(kept)}
             holds[name] = status == 0
     return {"minutes": MINUTES, "runs": figures, "holds": holds}
+
+
+def _commit() -> str:
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip()
 
 
 async def _chaos(seed: int, delivery: str, keep: Path) -> int:
