@@ -6,10 +6,12 @@ so ``pytest -m "not kafka"`` leaves those tests out.
 
 import asyncio
 import os
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from consumer.operate.kafka_jars import ensure_kafka_jars
@@ -61,6 +63,11 @@ class _Collector:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell that starts the tests in the background has SIGINT ignored, and so would all that is started here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # How long an example takes is the machine's affair, which may be busy with three other processes of tests.
+    hypothesis.settings.register_profile("default", deadline=None)
+    hypothesis.settings.load_profile("default")
     if config.pluginmanager.hasplugin("dsession"):
         config.pluginmanager.register(_Collector())
 
