@@ -93,6 +93,16 @@ class StoreSettings(BaseSettings):
     minio_connect_timeout_seconds: Seconds = 5
     minio_read_timeout_seconds: Seconds = 60
 
+    @property
+    def store_keys(self) -> tuple[str, str, str | None]:
+        """Access key, secret key and session token, in the clear, as every client takes them."""
+        token = self.minio_session_token
+        return (
+            self.minio_access_key.get_secret_value(),
+            self.minio_secret_key.get_secret_value(),
+            token.get_secret_value() if token else None,
+        )
+
 
 class EngineSettings(BaseSettings):
     """Model, libraries and how they are used."""

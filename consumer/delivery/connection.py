@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from aiokafka.errors import KafkaError
@@ -10,6 +11,8 @@ from aiokafka.helpers import create_ssl_context
 from consumer.settings import KafkaSettings
 
 T = TypeVar("T")
+
+_CLOSE_TIMEOUT_SECONDS = 5.0
 
 
 async def bounded(call: Coroutine[Any, Any, T], timeout_seconds: float) -> T:
@@ -30,6 +33,12 @@ async def bounded(call: Coroutine[Any, Any, T], timeout_seconds: float) -> T:
     if task.cancelled():
         raise KafkaError("the client gave the call up")
     return task.result()
+
+
+async def closed(closing: Coroutine[Any, Any, None]) -> None:
+    """Await the end of a client that is of no more use, for 5 s at most; that it does not end in order is no matter."""
+    with suppress(KafkaError, TimeoutError):
+        await bounded(closing, _CLOSE_TIMEOUT_SECONDS)
 
 
 def _look_away(task: "asyncio.Task[Any]") -> None:

@@ -173,7 +173,8 @@ class Membership:
         """
         fetcher = self._connected()._fetcher  # noqa: SLF001
         ask = {"beginning": fetcher.beginning_offsets, "end": fetcher.end_offsets}[which]
-        call = ask(names, _ms(2 * _REQUESTS_IN_ONE_CALL * self._options.request_timeout_seconds))
+        longer_than_bounded = 2 * _REQUESTS_IN_ONE_CALL * self._options.request_timeout_seconds
+        call = ask(names, _ms(longer_than_bounded))
         found: dict[Any, int] = await self._bounded(call, f"read {which} offsets")
         return found
 

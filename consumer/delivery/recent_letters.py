@@ -22,7 +22,7 @@ import aiokafka
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from consumer.delivery.connection import bounded
+from consumer.delivery.connection import bounded, closed
 from consumer.delivery.deadletters import ORIGINAL_CONSUMER_GROUP, REASON
 from consumer.delivery.job import SourceRecord
 from consumer.delivery.reading import Reader
@@ -32,7 +32,6 @@ from consumer.errors import Reason
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.5
-_CLOSE_TIMEOUT_SECONDS = 5.0
 
 
 class _Letter(NamedTuple):
@@ -141,7 +140,7 @@ async def _partitions(client: Mapping[str, Any], topics: TopicNames) -> dict[str
         await admin.start()
         found = {topic["topic"]: topic["partitions"] for topic in await admin.describe_topics()}
     finally:
-        await _closed(admin.close())
+        await closed(admin.close())
     return {
         name: [aiokafka.TopicPartition(name, partition["partition"]) for partition in found.get(name, ())]
         for name in (topics.output, topics.dead_letters)
@@ -162,9 +161,4 @@ async def _consumer(client: Mapping[str, Any]) -> AsyncIterator[Any]:
         await consumer.start()
         yield consumer
     finally:
-        await _closed(consumer.stop())
-
-
-async def _closed(closing: Any) -> None:
-    with suppress(KafkaError, TimeoutError):
-        await bounded(closing, _CLOSE_TIMEOUT_SECONDS)
+        await closed(consumer.stop())

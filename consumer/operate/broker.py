@@ -1,17 +1,15 @@
 """What the operator's commands ask a cluster, with its errors as messages for the operator."""
 
 from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError, for_code
 
-from consumer.delivery.connection import bounded, connect_timeout_seconds
+from consumer.delivery.connection import bounded, closed, connect_timeout_seconds
 from consumer.errors import Unavailable
-
-_CLOSE_TIMEOUT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,5 +74,4 @@ async def _admin(client: Mapping[str, Any]) -> AsyncIterator[Any]:
             await bounded(admin.start(), connect_timeout_seconds(client))
         yield admin
     finally:
-        with suppress(KafkaError, TimeoutError):
-            await bounded(admin.close(), _CLOSE_TIMEOUT_SECONDS)
+        await closed(admin.close())

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -11,14 +10,13 @@ from typing import Any, Self
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
-from consumer.delivery.connection import bounded, connect_timeout_seconds
+from consumer.delivery.connection import bounded, closed, connect_timeout_seconds
 from consumer.delivery.job import Headers
 from consumer.errors import Unavailable
 from consumer.operate.broker import broker_errors
 
 _BATCH_SECONDS = 0.1
 _LARGEST_BATCH = 200
-_STOP_TIMEOUT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,5 +114,4 @@ class Sender:
 
     async def _stop(self) -> None:
         """Close the connections; what was not acknowledged is abandoned, since flushing may wait for ever."""
-        with suppress(KafkaError, TimeoutError):
-            await bounded(self._producer.stop(), _STOP_TIMEOUT_SECONDS)
+        await closed(self._producer.stop())

@@ -2,15 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Collection, Mapping
-from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import aiokafka
-from aiokafka.errors import KafkaError
 
-from consumer.delivery.connection import bounded, connect_timeout_seconds
+from consumer.delivery.connection import bounded, closed, connect_timeout_seconds
 from consumer.delivery.job import SourceRecord
 from consumer.delivery.reading import Reader
 from consumer.errors import Unavailable
@@ -18,7 +16,6 @@ from consumer.operate.broker import broker_errors
 
 _RECORDS_AT_ONCE = 100
 _POLL_SECONDS = 1.0
-_STOP_TIMEOUT_SECONDS = 5.0
 
 
 class Span(NamedTuple):
@@ -113,5 +110,4 @@ class TopicReader:
             return int(await bounded(self._consumer.position(name), self._timeout_seconds))
 
     async def _stop(self) -> None:
-        with suppress(KafkaError, TimeoutError):
-            await bounded(self._consumer.stop(), _STOP_TIMEOUT_SECONDS)
+        await closed(self._consumer.stop())

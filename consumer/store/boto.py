@@ -13,28 +13,21 @@ from aiobotocore.config import AioConfig
 
 from consumer.settings import StoreSettings
 from consumer.store.failures import outages
+from consumer.store.s3 import ATTEMPTS, LONGEST_PAUSE_SECONDS, MAX_CONNECTIONS
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
-
-_ATTEMPTS = 2  # hides one lost connection; an outage is for the caller to wait out
-_MAX_CONNECTIONS = 100
 
 
 @asynccontextmanager
 async def open_client(settings: StoreSettings) -> AsyncIterator["S3Client"]:
     """A client that keeps its connections open. No request is made here."""
-    session = aioboto3.Session(
-        aws_access_key_id=settings.minio_access_key.get_secret_value(),
-        aws_secret_access_key=settings.minio_secret_key.get_secret_value(),
-        aws_session_token=settings.minio_session_token.get_secret_value() if settings.minio_session_token else None,
-        region_name=settings.minio_region,
-    )
+    session = aioboto3.Session(*settings.store_keys, region_name=settings.minio_region)
     config = AioConfig(
         connect_timeout=settings.minio_connect_timeout_seconds,
         read_timeout=settings.minio_read_timeout_seconds,
-        retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
-        max_pool_connections=_MAX_CONNECTIONS,
+        retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+        max_pool_connections=MAX_CONNECTIONS,
         s3={"addressing_style": "path"},
         # Older S3 servers know nothing of the newer default checksums.
         request_checksum_calculation="when_required",
@@ -53,5 +46,6 @@ async def asking(doing: str, client: "S3Client") -> AsyncIterator[None]:
     """
     config: Any = client.meta.config
     with outages(doing, client.meta.endpoint_url):
-        async with asyncio.timeout(_ATTEMPTS * (config.connect_timeout + config.read_timeout)):
+        seconds = ATTEMPTS * (config.connect_timeout + config.read_timeout) + LONGEST_PAUSE_SECONDS
+        async with asyncio.timeout(seconds):
             yield

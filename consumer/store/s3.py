@@ -1,9 +1,9 @@
 """The requests that the worker makes for each recording, straight over HTTP.
 
 boto spends 1.5 ms or more of CPU time on a request, most of it on finding out anew each time where it goes and how
-(endpoint rules, serialisation, parsing, user agent), and a recording takes four. Here a request is a method, a path and
-some headers. What is hard is left to boto's parts: the signature (its SigV4 signer) and the reading of errors (its
-parser), so a failed request raises the ClientError that boto's client would raise.
+(endpoint rules, serialisation, parsing, user agent), and a recording takes three or four. Here a request is a method, a
+path and some headers. What is hard is left to boto's parts: the signature (its SigV4 signer) and the reading of errors
+(its parser), so a failed request raises the ClientError that boto's client would raise.
 
 1. A request that got no answer, or one that says the server is at fault, is made once more after a random pause.
 2. Every request is bounded in time as a whole: both attempts, the pause, and its bytes at the slowest rate allowed. The
@@ -36,11 +36,11 @@ from consumer import __version__
 from consumer.settings import StoreSettings
 from consumer.store.failures import BROKEN_OFF, error_code, outages, status
 
-_ATTEMPTS = 2  # hides one lost connection; an outage is for the caller to wait out
-_LONGEST_PAUSE_SECONDS = 1.0  # before the second attempt
+ATTEMPTS = 2  # hides one lost connection; an outage is for the caller to wait out
+LONGEST_PAUSE_SECONDS = 1.0  # before the second attempt
 _TRY_AGAIN_STATUSES = {429, 500, 502, 503, 504}
 _TRY_AGAIN_CODES = {"RequestTimeout", "SlowDown"}
-_MAX_CONNECTIONS = 100
+MAX_CONNECTIONS = 100
 _KEEP_ALIVE_SECONDS = 12
 _SLOWEST_BYTES_PER_SECOND = 16 * 1024
 _CHUNK_BYTES = 1024 * 1024
@@ -86,18 +86,13 @@ class S3:
     def __init__(self, settings: StoreSettings, session: aiohttp.ClientSession) -> None:
         self.endpoint_url = settings.minio_endpoint
         self._region = settings.minio_region
-        credentials = ReadOnlyCredentials(
-            settings.minio_access_key.get_secret_value(),
-            settings.minio_secret_key.get_secret_value(),
-            settings.minio_session_token.get_secret_value() if settings.minio_session_token else None,
-        )
-        self._signer = S3SigV4Auth(credentials, "s3", settings.minio_region)
+        self._signer = S3SigV4Auth(ReadOnlyCredentials(*settings.store_keys), "s3", settings.minio_region)
         self._session = session
-        self._seconds = _ATTEMPTS * (settings.minio_connect_timeout_seconds + settings.minio_read_timeout_seconds)
+        self._seconds = ATTEMPTS * (settings.minio_connect_timeout_seconds + settings.minio_read_timeout_seconds)
 
     def in_time(self, n_bytes: int = 0) -> asyncio.Timeout:
         """A time-out for a request and ``n_bytes``, rule 2."""
-        return asyncio.timeout(self._seconds + _LONGEST_PAUSE_SECONDS + n_bytes / _SLOWEST_BYTES_PER_SECOND)
+        return asyncio.timeout(self._seconds + LONGEST_PAUSE_SECONDS + n_bytes / _SLOWEST_BYTES_PER_SECOND)
 
     def asking(self, doing: str) -> AbstractContextManager[None]:
         """Make requests inside: every error becomes Unavailable. ``doing`` says what is tried, with bucket and key."""
@@ -169,7 +164,7 @@ class S3:
         query = f"?versionId={quote(version_id, safe='')}" if version_id else ""
         url = f"{self.endpoint_url}{path}{query}"
         async with self.in_time(len(body)):
-            for attempts_left in reversed(range(_ATTEMPTS)):
+            for attempts_left in reversed(range(ATTEMPTS)):
                 try:
                     return await self._attempt(method, url, headers, body)
                 except ClientError as error:
@@ -179,7 +174,7 @@ class S3:
                 except BROKEN_OFF:
                     if not attempts_left:
                         raise
-                await asyncio.sleep(random.uniform(0, _LONGEST_PAUSE_SECONDS))  # noqa: S311 - no secret hangs on it
+                await asyncio.sleep(random.uniform(0, LONGEST_PAUSE_SECONDS))  # noqa: S311 - no secret hangs on it
         raise AssertionError("unreachable")
 
     async def _attempt(self, method: str, url: str, headers: Headers, body: bytes) -> aiohttp.ClientResponse:
@@ -205,7 +200,7 @@ async def open_s3(settings: StoreSettings) -> AsyncIterator[S3]:
     trusted = ssl.create_default_context(cafile=settings.minio_ca_file)
     if not settings.minio_ca_file:  # the system's CAs, and the public ones, for a system that has none
         trusted.load_verify_locations(cafile=get_cert_path(verify=True))
-    connector = aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE_SECONDS, ssl=trusted)
+    connector = aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE_SECONDS, ssl=trusted)
     timeout = aiohttp.ClientTimeout(
         total=None,
         sock_connect=settings.minio_connect_timeout_seconds,

@@ -8,7 +8,6 @@ transcript's arrival, with Kafka and the store on the same cores; the opponent's
 import statistics
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from consumer.engine.cpus import usable_cpus
@@ -62,7 +61,8 @@ async def measure(size: ModelSize, rounds: int) -> dict[str, Any]:
             for number in range(rounds):
                 found[OURS].append(await run_worker(stack, artifacts_dir, size, work.recordings, warm_up=clips[:4]))
                 for mode in opponents:
-                    found[str(mode)].append(await _opponent(mode, size, work, len(work.recordings)))
+                    if run := await _opponent(mode, size, work, len(work.recordings)):
+                        found[str(mode)].append(run)
                 speeds = {name: round(work.seconds / runs[-1].seconds, 2) for name, runs in found.items()}
                 print(f"{work.name}, round {number + 1}: {speeds}", file=sys.stderr)
             figures[work.name] = {
@@ -107,10 +107,8 @@ async def _screen(work: Work, size: ModelSize) -> tuple[list[Mode], dict[str, fl
     return best, {str(mode): speed for mode, speed in speeds.items()}
 
 
-async def _opponent(mode: Mode, size: ModelSize, work: Work, count: int) -> Any:
-    files: list[Path] = [recording.path for recording in work.recordings[:count]]
-    run = await faster_whisper.run(mode, size, files, "en")
-    return run and Run(run["seconds"], run["cpu_seconds"], run["peak_megabytes"], run["texts"])
+async def _opponent(mode: Mode, size: ModelSize, work: Work, count: int) -> Run | None:
+    return await faster_whisper.run(mode, size, [recording.path for recording in work.recordings[:count]], "en")
 
 
 def _median(work: Work, runs: list[Run]) -> dict[str, float]:

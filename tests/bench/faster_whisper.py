@@ -15,12 +15,12 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from consumer.engine.artifacts.packages import Packages
 from consumer.engine.artifacts.progress import Plain
 from consumer.engine.artifacts.weights import PACKAGED
 from consumer.settings import BuildSettings, ModelSize
+from tests.bench.worker import Run
 from tests.support.cache import CACHE_DIR
 
 _LOCK = Path(__file__).parents[2] / "requirements" / "bench-faster-whisper.txt"
@@ -95,8 +95,8 @@ def model(size: ModelSize) -> Path:
     return directory
 
 
-async def run(mode: Mode, size: ModelSize, files: Sequence[Path], language: str) -> dict[str, Any] | None:
-    """The figures of one run, as the runner tells them; None where this CPU cannot do that."""
+async def run(mode: Mode, size: ModelSize, files: Sequence[Path], language: str) -> Run | None:
+    """One run; None where this CPU cannot do that."""
     request = {**asdict(mode), "model": str(model(size)), "language": language, "files": [str(file) for file in files]}
     process = await asyncio.create_subprocess_exec(
         str(environment()),
@@ -112,8 +112,8 @@ async def run(mode: Mode, size: ModelSize, files: Sequence[Path], language: str)
         if b"do not support efficient" in complaints:
             return None
         raise RuntimeError(f"{mode} ended with status {process.returncode}:\n{complaints.decode()[-2000:]}")
-    found: dict[str, Any] = json.loads(output)
-    return found
+    found = json.loads(output)
+    return Run(found["seconds"], found["cpu_seconds"], found["peak_megabytes"], found["texts"])
 
 
 def _uv() -> str:

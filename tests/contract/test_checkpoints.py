@@ -1,17 +1,15 @@
 """consumer/store/checkpoints.py against a real S3 server."""
 
 import logging
-from collections.abc import AsyncIterator
 
 import pytest
 from types_aiobotocore_s3 import S3Client
 
 from consumer.errors import Unavailable
-from consumer.operate.seaweed_server import SeaweedServer
 from consumer.store.checkpoints import CheckpointStore, checkpoint_key
 from consumer.store.s3 import S3
 from schemas import Checkpoint
-from tests.support.s3 import new_bucket, s3_client, s3_requests
+from tests.support.s3 import new_bucket
 from tests.support.transcripts import make_segment
 
 ID = "a" * 64
@@ -24,18 +22,6 @@ CHECKPOINT = Checkpoint(
     inference_seconds=3.25,
     segments=(make_segment(0.1, 2.0, SECRET_WORDS), make_segment(2.0, 60.5, "ü")),
 )
-
-
-@pytest.fixture
-async def client(s3: SeaweedServer) -> AsyncIterator[S3Client]:
-    async with s3_client(s3) as client:
-        yield client
-
-
-@pytest.fixture
-async def requests(s3: SeaweedServer) -> AsyncIterator[S3]:
-    async with s3_requests(s3) as requests:
-        yield requests
 
 
 @pytest.fixture

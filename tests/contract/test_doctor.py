@@ -1,6 +1,5 @@
 """The doctor finds what is wrong with a real Kafka and a real store, and leaves nothing behind."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,12 +13,6 @@ from consumer.operate.network import free_ports
 from consumer.operate.seaweed_server import SeaweedServer
 from tests.support.minio import MinioServer
 from tests.support.s3 import lent_keys, new_bucket, s3_client
-
-
-@pytest.fixture
-async def client(s3: SeaweedServer) -> AsyncIterator[S3Client]:
-    async with s3_client(s3) as client:
-        yield client
 
 
 @pytest.fixture

@@ -50,12 +50,6 @@ async def store_at(
 
 
 @pytest.fixture
-async def client(s3: SeaweedServer) -> AsyncIterator[S3Client]:
-    async with s3_client(s3) as client:
-        yield client
-
-
-@pytest.fixture
 async def bucket(client: S3Client) -> str:
     return await new_bucket(client)
 

@@ -33,7 +33,7 @@ from consumer.transcriber import Transcriber
 from schemas import AudioUploaded, TranscriptCompleted
 from tests.chaos.proxy import FaultProxy, Mode
 from tests.support.engine import RATE_HERTZ, SilentEngine
-from tests.support.s3 import new_bucket, s3_client, s3_requests
+from tests.support.s3 import new_bucket, s3_requests
 
 KEY = "calls/Größe & mehr.wav"
 MIB = 1024 * 1024
@@ -45,18 +45,6 @@ async def decoder() -> AsyncIterator[Decoder]:
     await decoder.start()
     yield decoder
     await decoder.close()
-
-
-@pytest.fixture
-async def client(s3: SeaweedServer) -> AsyncIterator[S3Client]:
-    async with s3_client(s3) as client:
-        yield client
-
-
-@pytest.fixture
-async def requests(s3: SeaweedServer) -> AsyncIterator[S3]:
-    async with s3_requests(s3) as requests:
-        yield requests
 
 
 @pytest.fixture

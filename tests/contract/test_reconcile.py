@@ -48,12 +48,6 @@ async def clients(kafka: KafkaServer) -> AsyncIterator[KafkaClients]:
         yield clients
 
 
-@pytest.fixture
-async def client(s3: SeaweedServer) -> AsyncIterator[S3Client]:
-    async with s3_client(s3) as client:
-        yield client
-
-
 @dataclass
 class Scene:
     """Two buckets, a topic, and the command between them."""

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import json
 import re
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
@@ -13,10 +12,9 @@ from hypothesis import strategies as st
 from types_aiobotocore_s3 import S3Client
 
 from consumer.errors import Unavailable
-from consumer.operate.seaweed_server import SeaweedServer
 from consumer.store.results import ResultStore, StoredResult, marker_key, result_key, source_prefix
 from consumer.store.s3 import S3
-from tests.support.s3 import new_bucket, s3_client, s3_requests
+from tests.support.s3 import new_bucket
 
 ID = "a" * 64
 METADATA = {"weights-sha256": "cd" * 32, "model-size": "tiny", "etag": "abc"}
@@ -31,18 +29,6 @@ def body_of(transcript_id: str = ID, key: str = "a.wav", text: str = "words") ->
         "completedAt": "2026-11-22T09:30:12Z",
     }
     return json.dumps(document).encode()
-
-
-@pytest.fixture
-async def client(s3: SeaweedServer) -> AsyncIterator[S3Client]:
-    async with s3_client(s3) as client:
-        yield client
-
-
-@pytest.fixture
-async def requests(s3: SeaweedServer) -> AsyncIterator[S3]:
-    async with s3_requests(s3) as requests:
-        yield requests
 
 
 @pytest.fixture

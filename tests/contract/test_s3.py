@@ -210,7 +210,7 @@ async def answering(*answers: bytes, context: ssl.SSLContext | None = None) -> A
         access_key, secret_key, endpoint = "access", "secret", f"http://127.0.0.1:{port}"
 
     async with server, s3_requests(Peer()) as requests:
-        with patch("consumer.store.s3._LONGEST_PAUSE_SECONDS", 0):
+        with patch("consumer.store.s3.LONGEST_PAUSE_SECONDS", 0):
             yield requests, heads
 
 
@@ -296,7 +296,7 @@ async def test_the_region_names_the_place_of_a_new_bucket(s3: SeaweedServer) -> 
         async with open_s3(settings) as requests:
             with (
                 patch.object(requests, "_attempt", note),
-                patch("consumer.store.s3._LONGEST_PAUSE_SECONDS", 0),
+                patch("consumer.store.s3.LONGEST_PAUSE_SECONDS", 0),
                 pytest.raises(TimeoutError),
             ):
                 await requests.create_bucket("bucket")
