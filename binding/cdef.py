@@ -20,6 +20,8 @@ struct whisper_state;
 struct whisper_vad_context;
 
 typedef bool (*ggml_abort_callback)(void * data);
+typedef bool (*whisper_encoder_begin_callback)(
+    struct whisper_context * ctx, struct whisper_state * state, void * user_data);
 typedef void (*ggml_log_callback)(int level, const char * text, void * user_data);
 
 typedef struct { int n_text_layer; int n_head; } whisper_ahead;
@@ -103,7 +105,7 @@ struct whisper_full_params {
     void * new_segment_callback_user_data;
     void * progress_callback;
     void * progress_callback_user_data;
-    void * encoder_begin_callback;
+    whisper_encoder_begin_callback encoder_begin_callback;
     void * encoder_begin_callback_user_data;
     ggml_abort_callback abort_callback;
     void * abort_callback_user_data;
@@ -142,15 +144,18 @@ void whisper_free_state(struct whisper_state * state);
 int whisper_is_multilingual(struct whisper_context * ctx);
 const char * whisper_model_type_readable(struct whisper_context * ctx);
 int32_t whisper_token_eot(struct whisper_context * ctx);
+int32_t whisper_token_sot(struct whisper_context * ctx);
+int32_t whisper_token_translate(struct whisper_context * ctx);
+int32_t whisper_token_lang(struct whisper_context * ctx, int lang_id);
 
 int whisper_lang_max_id(void);
 int whisper_lang_id(const char * lang);
 const char * whisper_lang_str(int id);
 
-int whisper_pcm_to_mel_with_state(
-    struct whisper_context * ctx, struct whisper_state * state, const float * samples, int n_samples, int n_threads);
-int whisper_lang_auto_detect_with_state(
-    struct whisper_context * ctx, struct whisper_state * state, int offset_ms, int n_threads, float * lang_probs);
+int whisper_decode_with_state(
+    struct whisper_context * ctx, struct whisper_state * state, const int32_t * tokens, int n_tokens, int n_past,
+    int n_threads);
+float * whisper_get_logits_from_state(struct whisper_state * state);
 int whisper_full_with_state(
     struct whisper_context * ctx, struct whisper_state * state, struct whisper_full_params params,
     const float * samples, int n_samples);

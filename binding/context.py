@@ -42,7 +42,8 @@ class Parameters:
     """How to decode. The defaults are greedy and never sample: the text depends on nothing but the samples.
 
     ``language`` is one of the library's codes. ``audio_ctx`` is the length of the encoder's context in
-    steps of 20 ms, 0 for all of its 1500.
+    steps of 20 ms, 0 for all of its 1500. ``one_pass`` ends after one pass of the encoder, of up to 30 s, also where
+    the model closed its last segment before the end of the samples; else the library makes another pass from there.
     """
 
     language: str = "en"
@@ -52,6 +53,7 @@ class Parameters:
     temperature: float = 0.0
     temperature_increment: float = 0.0
     audio_ctx: int = 0
+    one_pass: bool = False
     n_threads: int = 1
 
     @property
@@ -162,26 +164,28 @@ class State:
                 return fresh._transcribe(samples, parameters, abort)  # noqa: SLF001 - of the same class
         return self._transcribe(samples, parameters, abort)
 
-    def detect_language(self, samples: Samples, n_threads: int = 1) -> dict[str, float]:
-        """Probabilities of the languages of the first 30 s, most likely first. One encoder pass.
+    def languages_heard(self, n_threads: int = 1) -> dict[str, float]:
+        """Probabilities of the languages of what the encoder heard last, most likely first. One step of the decoder.
 
-        Raises ValueError for samples that C must not see or a model that knows one language,
-        InferenceError if the library fails.
+        Ask after a ``transcribe`` of one pass that raised nothing: its encoding does not depend on the language that
+        it was told. Raises ValueError for a model that knows one language, InferenceError if the library fails.
         """
         if not self._context.is_multilingual:
             raise ValueError("this model knows English only; there is no language to detect")
-        ffi, lib = self._library.ffi, self._library.lib
-        samples = padded(checked(samples))[: 30 * 16_000]
-        data = ffi.from_buffer("float[]", samples)
-        code = lib.whisper_pcm_to_mel_with_state(self._context.pointer, self._open(), data, samples.size, n_threads)
+        lib, context = self._library.lib, self._context.pointer
+        start = self._library.ffi.new("int32_t[]", [lib.whisper_token_sot(context)])
+        code = lib.whisper_decode_with_state(context, self._open(), start, 1, 0, n_threads)
         if code:
-            raise InferenceError("mel spectrogram", code)
-        probabilities = ffi.new("float[]", lib.whisper_lang_max_id() + 1)
-        code = lib.whisper_lang_auto_detect_with_state(self._context.pointer, self._open(), 0, n_threads, probabilities)
-        if code < 0:
             raise InferenceError("language detection", code)
-        ranked = np.argsort(-np.frombuffer(ffi.buffer(probabilities), np.float32), kind="stable")
-        return {self._library.text(lib.whisper_lang_str(int(i))): float(probabilities[int(i)]) for i in ranked}
+        logits = lib.whisper_get_logits_from_state(self._open())
+        # The library knows more languages than an older model has tokens for: the next one means "translate".
+        end = lib.whisper_token_translate(context)
+        tokens = [lib.whisper_token_lang(context, language) for language in range(lib.whisper_lang_max_id() + 1)]
+        scores = np.array([logits[token] for token in tokens if token < end], np.float64)
+        shares = np.exp(scores - scores.max())
+        shares /= shares.sum()
+        ranked = np.argsort(-shares, kind="stable")
+        return {self._library.text(lib.whisper_lang_str(int(i))): float(shares[int(i)]) for i in ranked}
 
     def close(self) -> None:
         """Free the state."""
@@ -213,6 +217,7 @@ class State:
         language = ffi.new("char[]", parameters.language.encode())
         prompt = ffi.new("char[]", parameters.initial_prompt.encode())
         flag = ffi.from_buffer("char[]", (abort or AbortFlag())._buffer)  # noqa: SLF001
+        passes = ffi.new("int *", 0)
         strategy = STRATEGY_BEAM_SEARCH if parameters.beam_size > 1 else STRATEGY_GREEDY
         params = lib.whisper_full_default_params_by_ref(strategy)
         try:
@@ -232,6 +237,9 @@ class State:
             params.token_timestamps = True
             params.print_progress = False
             params.print_timestamps = False
+            if parameters.one_pass:
+                params.encoder_begin_callback = self._library.first_pass_only
+                params.encoder_begin_callback_user_data = passes
             params.abort_callback = self._library.abort_when_set
             params.abort_callback_user_data = flag
             code = lib.whisper_full_with_state(self._context.pointer, self._open(), params[0], data, samples.size)

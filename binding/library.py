@@ -39,6 +39,8 @@ LIBRARY_FILES: Final = (*GGML_LIBRARIES, WHISPER_LIBRARY)
 # lines for each model load.
 _LOG_LEVELS: Final = {1: logging.DEBUG, 2: logging.DEBUG, 3: logging.WARNING, 4: logging.ERROR}
 _LOG_CONTINUES: Final = 5
+# Said, as an error, where this binding ends after the first pass as it was asked to.
+_NO_ERROR: Final = "encoder_begin_callback returned false - aborting"
 
 
 class Library:
@@ -57,6 +59,7 @@ class Library:
         self.lib = lib
         self.version = version
         self.abort_when_set = _abort_callback(ffi)
+        self.first_pass_only = _first_pass_callback(ffi)
         self._log_callback = _route_log(ffi, lib)  # C keeps the pointer: it must live as long as we do
 
     @classmethod
@@ -206,6 +209,20 @@ def _abort_callback(ffi: Any) -> Any:
     return ffi.cast("ggml_abort_callback", libc.strlen)
 
 
+def _first_pass_callback(ffi: Any) -> Any:
+    """An ``encoder_begin_callback`` that is true once, for a zero ``int`` at its last argument.
+
+    Python: it is asked once for each pass, of which one takes a tenth of a second at least.
+    """
+
+    def is_first(_context: Any, _state: Any, passes: Any) -> bool:
+        counter = ffi.cast("int *", passes)
+        counter[0] += 1
+        return bool(counter[0] == 1)
+
+    return ffi.callback("whisper_encoder_begin_callback", is_first)
+
+
 def _route_log(ffi: Any, lib: Any) -> Any:
     """Send the library's log lines to ``logging``; returns the callback, to be kept alive."""
     level_of_line = logging.DEBUG
@@ -221,7 +238,7 @@ def _route_log(ffi: Any, lib: Any) -> Any:
         assert isinstance(found, bytes)  # noqa: S101 - of char *, cffi makes bytes
         *lines, pending = (pending + found.decode("utf-8", errors="replace")).split("\n")
         for line in lines:
-            if line.strip():
+            if line.strip() and not line.rstrip().endswith(_NO_ERROR):
                 logger.log(level_of_line, "%s", line.rstrip())
 
     callback = ffi.callback("ggml_log_callback", log)

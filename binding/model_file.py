@@ -45,7 +45,7 @@ _HEADER: Final = (
     ("n_text_head", 1, 64),
     ("n_text_layer", 1, 128),
     ("n_mels", 80, 128),
-    ("ftype", 0, 100_000),  # thousands: quantisation version
+    ("ftype", 0, 10_000_000),  # thousands: quantisation version; hundred thousands: the decoder's type
 )
 
 

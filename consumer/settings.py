@@ -111,7 +111,7 @@ class EngineSettings(BaseSettings):
 
     whisper_model_size: ModelSize = "small"
     whisper_precision: Annotated[
-        Literal["auto", "q5_1", "q8_0", "f16", "bf16"],
+        Literal["auto", "q5_1", "q8_0", "f16", "bf16", "bf16-q8_0"],
         Field(description="Precision of the model file; auto takes the fastest one in the directory."),
     ] = "auto"
     whisper_artifacts_dir: Path = Path()

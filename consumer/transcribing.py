@@ -43,7 +43,8 @@ async def transcribing(
 
 
 async def _load_engine(settings: EngineSettings, artifacts: Artifacts, metrics: Metrics) -> Engine:
-    n_states = settings.whisper_states or usable_cpus()
+    n_cpus = usable_cpus()
+    n_states = settings.whisper_states or n_cpus
     manifest = artifacts.manifest
     facts = EngineFacts(
         engine="library" if settings.use_whisper_library else "cli",
@@ -76,6 +77,7 @@ async def _load_engine(settings: EngineSettings, artifacts: Artifacts, metrics: 
             artifacts.vad_model,
             facts,
             n_states=n_states,
+            n_cpus=n_cpus,
             metrics=metrics,
             deadlines=deadlines,
         )

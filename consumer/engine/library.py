@@ -11,13 +11,14 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from binding import AbortFlag, Context, Library, Parameters, State, Transcription, VadContext
+from binding import AbortFlag, Context, Library, Parameters, State, VadContext
 from binding import Segment as FoundSegment
 from consumer.audio.speech import FRAME_SAMPLES, SAMPLE_RATE_HERTZ, WINDOW_FRAMES, Window, find_speech
 from consumer.engine.base import UNCONTENDED, EngineFacts, Options, Passage, Samples, Turn
 from consumer.engine.deadline import Deadlines
 from consumer.engine.native_work import NativeWork
 from consumer.engine.options import checked_options
+from consumer.engine.passes import HeardWindow, transcribe_window
 from consumer.engine.pool import StatePool
 from consumer.observe.metrics import Metrics
 from schemas import Segment, Word
@@ -38,6 +39,7 @@ class WhisperLibraryAdapter:
         self._pool = pool
         self._context = context
         self._metrics = metrics
+        self._language_heard_last = "en"  # what recordings of unknown language are first tried in
 
     @classmethod
     async def load(
@@ -49,13 +51,14 @@ class WhisperLibraryAdapter:
         *,
         n_states: int,
         metrics: Metrics,
+        n_cpus: int = 1,
         deadlines: Deadlines | None = None,
     ) -> Self:
         """Load the model and make the states. Raises ModelInitError or StateInitError."""
         context = await asyncio.to_thread(Context, library, model)
         try:
             vad = await asyncio.to_thread(VadContext, library, vad_model) if vad_model else None
-            pool = StatePool(context, vad, n_states, metrics, deadlines or Deadlines())
+            pool = StatePool(context, vad, n_states, metrics, deadlines or Deadlines(), n_cpus=n_cpus)
         except BaseException:
             context.close()
             raise
@@ -129,34 +132,44 @@ class WhisperLibraryAdapter:
             await asyncio.gather(*pending, return_exceptions=True)
 
     async def _transcribe(self, native_work: NativeWork, window: Window, options: Options) -> Passage:
-        def work(state: State, abort: AbortFlag) -> tuple[Transcription, float | None, float]:
-            started = time.perf_counter()
-            language, probability = options.language, None
-            if language is None:
-                language, probability = next(iter(state.detect_language(window.samples).items()))
-            found = state.transcribe(
-                window.samples,
-                Parameters(language=language, translate=options.task == "translate", initial_prompt=options.prompt),
-                abort,
-            )
-            return found, probability, time.perf_counter() - started
+        guess = self._language_heard_last if options.language is None else None
 
-        found, probability, seconds = await self._pool.run(native_work, window.seconds, work)
-        self._metrics.windows.inc()
-        self._metrics.window_seconds.observe(seconds)
+        def work(state: State, abort: AbortFlag, n_threads: int) -> tuple[HeardWindow, float]:
+            started = time.perf_counter()
+            parameters = Parameters(
+                language=options.language or "en",
+                translate=options.task == "translate",
+                initial_prompt=options.prompt,
+                n_threads=n_threads,
+            )
+            heard = transcribe_window(state, window.samples, parameters, abort, guess=guess)
+            return heard, time.perf_counter() - started
+
+        heard, seconds = await self._pool.run(native_work, window.seconds, work)
+        if guess is not None:
+            self._language_heard_last = heard.language
+        self._measure(heard, seconds)
         passage = Passage(
             end_seconds=(window.start_sample + window.samples.size) / SAMPLE_RATE_HERTZ,
             segments=tuple(
-                on_recording_clock(segment, window.start_seconds, window.seconds)
-                for segment in found.segments
+                on_recording_clock(segment, window.start_seconds + one.start_seconds, one.seconds)
+                for one in heard.passes
+                for segment in one.found.segments
                 if segment.text.strip()
             ),
-            language=found.language,
-            language_probability=probability,
+            language=heard.language,
+            language_probability=heard.language_probability,
             inference_seconds=seconds,
         )
         native_work.transcribed(passage)
         return passage
+
+    def _measure(self, heard: HeardWindow, seconds: float) -> None:
+        self._metrics.windows.inc()
+        self._metrics.window_seconds.observe(seconds)
+        self._metrics.passes.inc(len(heard.passes) + heard.doubts.total())
+        for doubt, times in heard.doubts.items():
+            self._metrics.passes_repeated.labels(doubt).inc(times)
 
 
 def _after(window: Window, sample: int) -> Window | None:
@@ -172,7 +185,7 @@ def _after(window: Window, sample: int) -> Window | None:
 
 
 def on_recording_clock(segment: FoundSegment, start_seconds: float, length_seconds: float) -> Segment:
-    """Move a segment's times from its window's clock to the recording's, and keep them inside the window."""
+    """Move a segment's times from the clock of its pass to the recording's, and keep them inside what it heard."""
 
     def moved(seconds: float) -> float:
         return round(start_seconds + min(max(seconds, 0.0), length_seconds), 3)

@@ -6,36 +6,43 @@ from collections.abc import Hashable, Mapping
 from consumer.engine.turns import Turns
 
 
+class _Turn(asyncio.Event):
+    """Set once its waiter may go on, with so many places."""
+
+    places = 0
+
+
 class Places:
-    """Whoever is cancelled while waiting leaves nothing behind; whoever got a place gives it back with ``free``."""
+    """Whoever is cancelled while waiting leaves nothing behind; whoever got places gives them back with ``free``."""
 
-    def __init__(self, places: Mapping[str, int]) -> None:
-        """``places``: how many calls of each kind may run at once."""
-        self._turns: Turns[asyncio.Event] = Turns(places)
+    def __init__(self, places: Mapping[str, int], widest: int = 1) -> None:
+        """``places``: how many calls of each kind may run at once; ``widest``: how many of them one may take."""
+        self._turns: Turns[_Turn] = Turns(places, widest)
 
-    async def take(self, kind: str, owner: Hashable) -> None:
-        """Wait for a place of this kind."""
-        turn = asyncio.Event()
+    async def take(self, kind: str, owner: Hashable) -> int:
+        """Wait for places of this kind; returns how many were given."""
+        turn = _Turn()
         self._turns.ask(kind, owner, turn)
         self._wake()
         try:
             await turn.wait()
         except asyncio.CancelledError:
             if turn.is_set():
-                self._turns.ended(kind)
+                self._turns.ended(kind, turn.places)
             else:
                 self._turns.withdraw(kind, owner, turn)
             self._wake()
             raise
+        return turn.places
 
-    def free(self, kind: str) -> None:
-        """The call that had taken this place is over."""
-        self._turns.ended(kind)
+    def free(self, kind: str, places: int) -> None:
+        """The call that had taken these places is over."""
+        self._turns.ended(kind, places)
         self._wake()
 
     async def be_alone(self, owner: Hashable) -> None:
         """Wait until nothing runs and nothing else will, until ``give_back``."""
-        turn = asyncio.Event()
+        turn = _Turn()
         self._turns.ask_alone(owner, turn)
         self._wake()
         try:
@@ -50,5 +57,6 @@ class Places:
         self._wake()
 
     def _wake(self) -> None:
-        while turn := self._turns.next():
-            turn.set()
+        while begun := self._turns.next():
+            begun.waiter.places = begun.places
+            begun.waiter.set()

@@ -2,7 +2,8 @@
 
 N windows are transcribed at once, each on a state and a thread of its own, and one detector looks for speech beside
 them. N states with one thread each do more in total than one state with N threads (measured: 1.1 to 1.3 times),
-because the decoder's small matrices do not divide well.
+because the decoder's small matrices do not divide well. But a window that nobody waits behind gets the threads of
+those that are not there: that is decided for each call, as it begins (rule 7 of ``turns``).
 """
 
 import asyncio
@@ -23,6 +24,9 @@ from consumer.observe.metrics import Metrics
 
 T = TypeVar("T")
 
+MOST_THREADS: Final = 4
+"""Of one call, as whisper.cpp's own command line has it; what more would bring was not measured."""
+
 WINDOW: Final = "window"
 DETECTION: Final = "detection"
 
@@ -34,42 +38,54 @@ class StatePool:
     """
 
     def __init__(
-        self, context: Context, vad: VadContext | None, n_states: int, metrics: Metrics, deadlines: Deadlines
+        self,
+        context: Context,
+        vad: VadContext | None,
+        n_states: int,
+        metrics: Metrics,
+        deadlines: Deadlines,
+        *,
+        n_cpus: int = 1,
     ) -> None:
-        """Make ``n_states`` states one after another. Raises StateInitError where memory is short."""
+        """Make ``n_states`` states one after another. Raises StateInitError where memory is short.
+
+        ``n_cpus``: how many threads may compute at once; where there are fewer states, each has several.
+        """
         self._context = context
         self._vad = vad
         self._metrics = metrics
         self._deadlines = deadlines
-        self.places = Places({WINDOW: n_states, DETECTION: 1})
+        self._threads_a_place = min(max(1, n_cpus // n_states), MOST_THREADS)
+        most_places = min(n_cpus, MOST_THREADS) // self._threads_a_place
+        self.places = Places({WINDOW: n_states, DETECTION: 1}, max(1, most_places))
         self._executor = ThreadPoolExecutor(n_states + 1, thread_name_prefix="whisper")
         self._free = [context.new_state() for _ in range(n_states)]
         self._running: set[AbortFlag] = set()
         self.n_states = n_states
         metrics.states.set(n_states)
 
-    async def run(self, owner: Hashable, audio_seconds: float, work: Callable[[State, AbortFlag], T]) -> T:
-        """Run ``work`` on so much audio in a thread with a state that nobody else uses.
+    async def run(self, owner: Hashable, audio_seconds: float, work: Callable[[State, AbortFlag, int], T]) -> T:
+        """Run ``work`` on so much audio in a thread with a state that nobody else uses, and a number of threads.
 
         When the caller is cancelled the work is told to abort, and the state goes back to the pool once the
         thread has really let go of it.
         """
         with self._metrics.windows_queued.track_inprogress():
-            await self.places.take(WINDOW, owner)
+            places = await self.places.take(WINDOW, owner)
         state, flag = self._free.pop(), AbortFlag()
         self._running.add(flag)
         self._metrics.states_busy.inc()
 
         def call() -> tuple[State, T]:
             usable = self._context.new_state() if state.is_closed else state  # the library freed it in an earlier error
-            return usable, work(usable, flag)
+            return usable, work(usable, flag, places * self._threads_a_place)
 
         def release(done: "asyncio.Future[tuple[State, T]]") -> None:
             self._running.discard(flag)
             self._metrics.states_busy.dec()
             failed = done.cancelled() or done.exception() is not None
             self._free.append(state if failed else done.result()[0])
-            self.places.free(WINDOW)
+            self.places.free(WINDOW, places)
 
         future = asyncio.get_running_loop().run_in_executor(self._executor, self._timed, audio_seconds, call, flag)
         future.add_done_callback(release)
@@ -85,7 +101,7 @@ class StatePool:
         vad = self._vad
         if vad is None:
             return energy_probabilities(samples)
-        await self.places.take(DETECTION, owner)
+        places = await self.places.take(DETECTION, owner)
         future = asyncio.get_running_loop().run_in_executor(
             self._executor,
             self._timed,
@@ -93,7 +109,13 @@ class StatePool:
             lambda: vad.speech_probabilities(samples),
             None,
         )
-        future.add_done_callback(self._detected)
+
+        def release(done: "asyncio.Future[NDArray[np.float32]]") -> None:
+            if not done.cancelled():
+                done.exception()  # seen, in case that nobody waits for it any more
+            self.places.free(DETECTION, places)
+
+        future.add_done_callback(release)
         return await asyncio.shield(future)
 
     def overdue(self, now: float) -> float | None:
@@ -120,8 +142,3 @@ class StatePool:
             return result
         finally:
             self._deadlines.end(running, time.monotonic(), teaches=teaches)
-
-    def _detected(self, done: "asyncio.Future[NDArray[np.float32]]") -> None:
-        if not done.cancelled():
-            done.exception()  # seen, in case that nobody waits for it any more
-        self.places.free(DETECTION)

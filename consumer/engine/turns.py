@@ -12,21 +12,31 @@ a recording. Rules:
    alone, and only its calls begin until it gives that back. Who asks to be alone comes in turn, before everybody else.
 5. After it was given back, others begin only when all calls of who was alone are over.
 6. Whoever withdraws leaves nothing behind.
+7. A call takes one place while others wait for one. Else it takes its share of those that are free, up to ``widest``:
+   one call alone works with as many threads as several would.
 """
 
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Mapping
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 Waiter = TypeVar("Waiter", bound=Hashable)
+
+
+class Begun(NamedTuple, Generic[Waiter]):
+    """Who may go on, and how many places it takes; none where it was to be alone."""
+
+    waiter: Waiter
+    places: int
 
 
 class Turns(Generic[Waiter]):
     """Keeps who waits and what runs; ``next`` says who may begin. Owners and waiters are told apart by their hash."""
 
-    def __init__(self, places: Mapping[str, int]) -> None:
-        """``places``: how many calls of each kind may run at once."""
+    def __init__(self, places: Mapping[str, int], widest: int = 1) -> None:
+        """``places``: how many calls of each kind may run at once; ``widest``: how many of them one may take."""
         self._free = dict(places)
+        self._widest = widest
         # In the order of rule 2: who was served, or came, longest ago is first.
         self._waiting: dict[str, OrderedDict[Hashable, deque[Waiter]]] = {kind: OrderedDict() for kind in places}
         self._running = 0
@@ -45,9 +55,9 @@ class Turns(Generic[Waiter]):
         if not queue:
             del self._waiting[kind][owner]
 
-    def ended(self, kind: str) -> None:
-        """A call that had begun is over."""
-        self._free[kind] += 1
+    def ended(self, kind: str, places: int) -> None:
+        """A call that had begun is over; ``places`` is what it took."""
+        self._free[kind] += places
         self._running -= 1
 
     def ask_alone(self, owner: Hashable, waiter: Waiter) -> None:
@@ -61,7 +71,7 @@ class Turns(Generic[Waiter]):
             self._alone = None
             self._drains = True
 
-    def next(self) -> Waiter | None:
+    def next(self) -> Begun[Waiter] | None:
         """Who may go on now, which counts as begun; None when nobody may. Ask again until then."""
         if self._alone is None:
             if self._running and (self._suspects or self._drains):
@@ -69,21 +79,23 @@ class Turns(Generic[Waiter]):
             self._drains = False
             if self._suspects:
                 self._alone, waiter = self._suspects.popitem(last=False)
-                return waiter
+                return Begun(waiter, 0)
         for kind, waiting in self._waiting.items():
             owner = self._alone if self._alone is not None else next(iter(waiting), None)
             if self._free[kind] and owner in waiting:
                 return self._begin(kind, owner)
         return None
 
-    def _begin(self, kind: str, owner: Hashable) -> Waiter:
+    def _begin(self, kind: str, owner: Hashable) -> Begun[Waiter]:
         waiting = self._waiting[kind]
         queue = waiting[owner]
+        rivals = len(queue) if self._alone is not None else sum(map(len, waiting.values()))
+        places = max(1, min(self._free[kind] // rivals, self._widest))
         waiter = queue.popleft()
         if queue:
             waiting.move_to_end(owner)
         else:
             del waiting[owner]
-        self._free[kind] -= 1
+        self._free[kind] -= places
         self._running += 1
-        return waiter
+        return Begun(waiter, places)

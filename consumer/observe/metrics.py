@@ -43,6 +43,15 @@ class TransactionOutcome(StrEnum):
     ABORTED = "aborted"
 
 
+class Doubt(StrEnum):
+    """Why a pass of the model is made again: of its text, which had a shortened context, or of the language."""
+
+    EMPTY = "empty"
+    REPETITIVE = "repetitive"
+    UNLIKELY = "unlikely"
+    LANGUAGE = "language"
+
+
 DEPENDENCIES = ("store", "broker", "disk", "decoder")
 """What ``Unavailable.dependency`` may name."""
 
@@ -174,6 +183,12 @@ class Metrics:
         self.states_busy = self._gauge("states_busy", "Windows that are being transcribed.")
         self.windows_queued = self._gauge("windows_queued", "Windows of audio that wait for a free state.")
         self.windows = self._counter("windows", "Windows of audio transcribed.")
+        self.passes = self._counter("passes", "Passes of the model over a window or the rest of one.")
+        self.passes_repeated = self._counter(
+            "passes_repeated",
+            "Passes made again because the result of a shortened context was in doubt, or the language was another.",
+            label="reason",
+        )
         self.window_seconds = self._histogram("window", "Inference time of one window.", WINDOW_BUCKETS, "seconds")
         self.model_info = Info(
             "model",
@@ -181,6 +196,7 @@ class Metrics:
             namespace=NAMESPACE,
             registry=self.registry,
         )
+        _start_at_zero(self.passes_repeated, Doubt)
         self.backlog_audio_seconds = self._gauge(
             "backlog_audio",
             "Audio of the recordings in flight that is known and not yet transcribed.",

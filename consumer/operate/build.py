@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from consumer.engine.artifacts.build import DEFAULT_PRECISIONS, BuildRequest, build
+from consumer.engine.artifacts.build import BuildRequest, build
 from consumer.engine.artifacts.errors import ArtifactError
 from consumer.engine.artifacts.locate import locate
 from consumer.engine.artifacts.machine import CPU_CLASSES, CpuClass, cpu_class, native_class, this_machine
@@ -32,7 +32,7 @@ def build_artifacts(
         size=settings.whisper_model_size,
         cpu_class=_cpu_class(cpu_class_name),
         prebuilt=prebuilt,
-        precisions=tuple(map(_precision, precisions)) if precisions else DEFAULT_PRECISIONS,
+        precisions=tuple(map(_precision, precisions)) if precisions else None,
         weights=weights,
         weights_digest=parse_digest(weights_digest) if weights_digest else None,
     )

@@ -77,7 +77,7 @@ def test_abort_ends_within_one_encoder_pass(multilingual: Context, speech: Sampl
     long = np.tile(speech, 10)
     with multilingual.new_state() as state:
         started = time.perf_counter()
-        state.detect_language(speech)  # one encoder pass and one decoder step
+        state.transcribe(speech, Parameters(one_pass=True))
         one_pass = time.perf_counter() - started
         flag = AbortFlag()
         timer = threading.Timer(one_pass * 1.5, flag.set)
@@ -108,17 +108,40 @@ def test_an_audio_context_beyond_the_models_is_an_error_with_its_stage(state: St
     assert caught.value.code == -5
 
 
-def test_the_language_is_detected_with_a_probability(multilingual: Context, speech: Samples) -> None:
+@pytest.mark.parametrize("told", ["en", "ru"])
+def test_the_language_is_heard_whatever_the_pass_was_told(multilingual: Context, speech: Samples, told: str) -> None:
     with multilingual.new_state() as state:
-        probabilities = state.detect_language(speech)
+        state.transcribe(speech, Parameters(language=told, one_pass=True))
+        probabilities = state.languages_heard()
+        assert state.languages_heard() == probabilities
     assert next(iter(probabilities)) == "en"
     assert probabilities["en"] > 0.8
-    assert sum(probabilities.values()) == pytest.approx(1.0, abs=0.01)
+    assert "yue" not in probabilities  # the model is older than this language
+    assert sum(probabilities.values()) == pytest.approx(1.0)
 
 
-def test_an_english_model_detects_no_language(state: State, speech: Samples) -> None:
+def test_an_english_model_hears_no_language(state: State, speech: Samples) -> None:
+    state.transcribe(speech, Parameters(one_pass=True))
     with pytest.raises(ValueError, match="English only"):
-        state.detect_language(speech)
+        state.languages_heard()
+
+
+def test_one_pass_ends_where_the_model_closed_its_last_segment(
+    state: State, speech: Samples, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A minute of speech takes more than one pass of 30 s, of which one gives what is in the first."""
+    minute = np.tile(speech, 6)
+    whole = state.transcribe(minute, Parameters())
+    caplog.clear()
+    one = state.transcribe(minute, Parameters(one_pass=True))
+    assert one.segments == whole.segments[: len(one.segments)]
+    assert 11 < one.segments[-1].end_seconds <= 30 < whole.segments[-1].end_seconds
+    assert not caplog.records  # the library calls it an error
+
+
+def test_several_threads_find_the_same_words(state: State, speech: Samples) -> None:
+    alone, together = (state.transcribe(speech, Parameters(n_threads=threads)) for threads in (1, 2))
+    assert together.text == alone.text
 
 
 def test_a_closed_state_says_so(context: Context, speech: Samples) -> None:

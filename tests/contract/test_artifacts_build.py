@@ -12,21 +12,24 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import requests
 
-from consumer.engine.artifacts.build import BuildRequest, build
+from consumer.engine.artifacts.build import BuildRequest, build, default_precisions
 from consumer.engine.artifacts.digests import Digest, digest_file
 from consumer.engine.artifacts.downloads import download
 from consumer.engine.artifacts.errors import ArtifactError
+from consumer.engine.artifacts.ggml_file import read
 from consumer.engine.artifacts.machine import native_class, this_machine
 from consumer.engine.artifacts.manifest import read_manifest
-from consumer.engine.artifacts.models import LIBRARIES, WHISPER_CLI
+from consumer.engine.artifacts.models import LIBRARIES, PRECISIONS, WHISPER_CLI
 from consumer.engine.artifacts.packages import Packages, PinnedFile
 from consumer.engine.artifacts.progress import Silent
 from consumer.engine.artifacts.source import patches, source_tree
 from consumer.engine.artifacts.verify import try_in_child, verify
 from consumer.engine.artifacts.weights import given_weights, packaged_weights
+from consumer.engine.cpus import usable_cpus
 from tests.support.artifacts import Recorder
 from tests.support.cache import CACHE_DIR
 
@@ -138,7 +141,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Artifacts of tiny.en for this machine's class. Compiled once, then cached; the first time takes minutes."""
     if not any(map(shutil.which, ("c++", "g++", "clang++"))):
         pytest.skip("no C++ compiler")
-    request = BuildRequest("tiny.en", native_class(), precisions=("q5_1", "q8_0", "bf16", "f16"))
+    request = BuildRequest("tiny.en", native_class(), precisions=PRECISIONS)
     return build(request, tmp_path_factory.mktemp("artifacts"), CACHE_DIR, Silent())
 
 
@@ -146,7 +149,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class TestCompiled:
     # On a CPU with AMX, q8_0 goes through the code that the patch under binding/native/ mends: without it, this
     # is SIGILL or SIGSEGV.
-    @pytest.mark.parametrize("precision", ["q5_1", "q8_0", "bf16", "f16"])
+    @pytest.mark.parametrize("precision", PRECISIONS)
     def test_transcribes(self, compiled: Path, sample: Path, precision: str) -> None:
         model = compiled / f"ggml-tiny.en-{precision}.bin"
         done = subprocess.run(
@@ -189,7 +192,40 @@ class TestCompiled:
     def test_another_size_compiles_nothing(self, tmp_path: Path) -> None:
         progress = Recorder()
         build(BuildRequest("base", native_class()), tmp_path, CACHE_DIR, progress)
-        assert progress.tasks == ["quantising ggml-base-q5_1.bin", "quantising ggml-base-q8_0.bin"]
+        built = sorted(default_precisions(native_class()))
+        assert progress.tasks == [f"quantising ggml-base-{precision}.bin" for precision in built]
+
+    def test_the_decoder_has_a_type_of_its_own(self, compiled: Path) -> None:
+        """bf16 where a window is computed once, q8_0 where it is once a token; the rest as in the bf16 file."""
+        files = {kind: read(compiled / f"ggml-tiny.en-{kind}.bin") for kind in ("bf16-q8_0", "bf16", "q8_0")}
+        mixed, encoder, decoder = ({tensor.name: tensor for tensor in file.tensors} for file in files.values())
+        assert mixed.keys() == encoder.keys()
+        from_decoder = {name for name, tensor in mixed.items() if tensor.type != encoder[name].type}
+        for name, tensor in mixed.items():
+            source = decoder if name in from_decoder else encoder
+            assert tensor.type == source[name].type
+            assert np.array_equal(tensor.data, source[name].data)
+        assert "decoder.token_embedding.weight" in from_decoder
+        assert "decoder.blocks.3.cross_attn.query.weight" in from_decoder
+        assert not any(name.startswith("encoder.") or ".cross_attn.key." in name for name in from_decoder)
+
+    def test_more_threads_than_processors_do_not_stand_in_each_others_way(self, compiled: Path, sample: Path) -> None:
+        """Without the patch of the barrier this takes minutes: who waits spins on the processor of the last one."""
+        options = ["-m", compiled / "ggml-tiny.en-q8_0.bin", "-f", sample, "-bs", "1", "--no-prints"]
+        done = subprocess.run(
+            [compiled / WHISPER_CLI, *options, "-t", str(2 * usable_cpus() + 1)],
+            env={},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        )
+        assert "country" in done.stdout
+
+
+def test_ready_made_libraries_get_no_model_that_they_cannot_read(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"cannot read bf16-q8_0: leave out --prebuilt"):
+        build(BuildRequest("tiny.en", prebuilt=True, precisions=("bf16-q8_0",)), tmp_path, CACHE_DIR, Silent())
 
 
 def test_a_place_that_cannot_be_written_is_said() -> None:

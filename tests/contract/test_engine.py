@@ -3,16 +3,22 @@
 import asyncio
 import itertools
 import logging
+import threading
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 
-from binding import Samples
+from binding import AbortFlag, Context, Library, Samples, State
 from consumer.engine import native_work
+from consumer.engine.artifacts.locate import locate
 from consumer.engine.base import Options, Passage
+from consumer.engine.deadline import Deadlines
+from consumer.engine.pool import StatePool
+from consumer.observe.metrics import Metrics
 from tests.support.watched_engine import (
     RATE,
     Attempt,
@@ -275,3 +281,25 @@ async def test_a_call_that_does_not_end_is_overdue(running: RunningEngine, speec
     assert late[0] > 1e11
     await working
     assert running.engine.overdue(1e12) is None
+
+
+async def test_a_window_has_all_threads_to_itself_and_one_where_others_wait(artifacts_dir: Path) -> None:
+    artifacts = locate(artifacts_dir, "tiny.en", "auto")
+    metrics = Metrics(CollectorRegistry())
+    with Context(Library.load(artifacts.directory), artifacts.model) as context:
+        pool = StatePool(context, None, 2, metrics, Deadlines(), n_cpus=2)
+        go_on = threading.Event()
+
+        def threads_given(_state: State, _flag: AbortFlag, n_threads: int) -> int:
+            assert go_on.wait(60)
+            return n_threads
+
+        first, *others = (asyncio.create_task(pool.run(owner, 1.0, threads_given)) for owner in "abc")
+        go_on.set()
+        assert [await first, *(await asyncio.gather(*others))] == [2, 1, 1]
+        assert await pool.run("d", 1.0, threads_given) == 2
+        await pool.close()
+
+        fewer_states = StatePool(context, None, 2, metrics, Deadlines(), n_cpus=64)
+        assert await fewer_states.run("a", 1.0, threads_given) == 4
+        await fewer_states.close()

@@ -46,9 +46,9 @@ class WatchedPool(StatePool):
         self.calls: list[NativeCall] = []
         self.owners: dict[int, Hashable] = {}  # of samples that are looked at for speech
 
-    async def run(self, owner: Hashable, audio_seconds: float, work: Callable[[State, AbortFlag], T]) -> T:
-        def noted(state: State, flag: AbortFlag) -> T:
-            return self.noted("window", owner, lambda: work(state, flag))
+    async def run(self, owner: Hashable, audio_seconds: float, work: Callable[[State, AbortFlag, int], T]) -> T:
+        def noted(state: State, flag: AbortFlag, n_threads: int) -> T:
+            return self.noted("window", owner, lambda: work(state, flag, n_threads))
 
         return await super().run(owner, audio_seconds, noted)
 

@@ -99,9 +99,9 @@ class TestLocate:
     def test_takes_bf16_first_only_where_the_cpu_multiplies_it_without_amx(self, tmp_path: Path) -> None:
         for name in ("avx512bf16", "amx"):
             directory = make_artifacts(tmp_path, cpu_class=cpu_class(name))
-            for precision in ("q8_0", "bf16"):
+            for precision in ("q8_0", "bf16", "bf16-q8_0"):
                 (directory / f"ggml-tiny.en-{precision}.bin").write_bytes(b"model")
-        assert artifacts_in(tmp_path / "whisper_tiny.en_xeon.avx512bf16", "tiny.en").precision == "bf16"
+        assert artifacts_in(tmp_path / "whisper_tiny.en_xeon.avx512bf16", "tiny.en").precision == "bf16-q8_0"
         assert artifacts_in(tmp_path / "whisper_tiny.en_xeon.amx", "tiny.en").precision == "q8_0"
 
     def test_takes_a_precision_that_is_asked_for_or_says_what_there_is(self, tmp_path: Path) -> None:

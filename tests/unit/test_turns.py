@@ -11,7 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from consumer.engine.places import Places
 from consumer.engine.turns import Turns
 
-PLACES = {"window": 2, "detection": 1}
+PLACES = {"window": 5, "detection": 1}
+WIDEST = 3
 OWNERS = st.sampled_from("abcde")
 KINDS = st.sampled_from(sorted(PLACES))
 
@@ -21,10 +22,10 @@ class _Model(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.turns: Turns[tuple[str, str, int]] = Turns(PLACES)
+        self.turns: Turns[tuple[str, str, int]] = Turns(PLACES, WIDEST)
         self.n_asked = 0
         self.waiting: dict[tuple[str, str], deque[int]] = {}
-        self.running: list[tuple[str, str]] = []  # (kind, owner)
+        self.running: list[tuple[str, str, int]] = []  # (kind, owner, places)
         self.suspects: list[str] = []
         self.alone: str | None = None
         self.drains = False
@@ -33,7 +34,7 @@ class _Model(RuleBasedStateMachine):
 
     def _quiet(self, owner: str) -> bool:
         waits = any(queue for (_, other), queue in self.waiting.items() if other == owner)
-        return not waits and owner not in {other for _, other in self.running}
+        return not waits and owner not in {other for _, other, _ in self.running}
 
     @rule(kind=KINDS, owner=OWNERS, calls=st.integers(1, 4))
     def ask(self, kind: str, owner: str, calls: int) -> None:
@@ -60,8 +61,8 @@ class _Model(RuleBasedStateMachine):
     @precondition(lambda self: self.running)
     @rule(data=st.data())
     def end(self, data: st.DataObject) -> None:
-        kind, _ = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
-        self.turns.ended(kind)
+        kind, _, places = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
+        self.turns.ended(kind, places)
         self._advance()
 
     @rule(owner=OWNERS)
@@ -81,19 +82,31 @@ class _Model(RuleBasedStateMachine):
         self.turns.give_back(owner)
         self._advance()
 
+    def _taken(self, kind: str) -> int:
+        return sum(places for its_kind, _, places in self.running if its_kind == kind)
+
     def _waits_no_longer(self, kind: str, owner: str) -> None:
         for key in [key for key in self.served if key[:2] == (kind, owner)]:
             del self.served[key]
 
     def _advance(self) -> None:
         while found := self.turns.next():
-            kind, owner, number = found
+            (kind, owner, number), places = found
             if kind == "alone":
                 assert not self.running, "alone beside others (rule 4)"
                 assert self.alone is None, "two alone at once (rule 4)"
                 assert self.suspects.pop(0) == owner, "suspects out of turn (rule 4)"
                 self.alone, self.drains = owner, False
                 continue
+            free = PLACES[kind] - self._taken(kind)
+            rivals = sum(
+                len(queue)
+                for (its_kind, other), queue in self.waiting.items()
+                if its_kind == kind and self.alone in (None, other)
+            )
+            assert 1 <= places <= WIDEST, "too many places for one call (rule 7)"
+            assert places == 1 or places * rivals <= free, "more than its share, while others wait (rule 7)"
+            assert rivals > 1 or places == min(free, WIDEST), "a place stays free beside a call alone (rule 7)"
             assert self.waiting[kind, owner].popleft() == number, "calls of one recording out of order (rule 1)"
             assert self.alone in (None, owner), "a call beside a suspect (rule 4)"
             if self.alone is None:
@@ -104,19 +117,18 @@ class _Model(RuleBasedStateMachine):
                 for (waits_for, other), queue in self.waiting.items():
                     if waits_for == kind and other != owner and queue:
                         self.served[kind, other, owner] += 1
-            self.running.append((kind, owner))
+            self.running.append((kind, owner, places))
         assert not self.served or max(self.served.values()) <= 1, "served twice while another waited (rule 2)"
 
     @invariant()
     def no_place_stays_free_in_vain(self) -> None:
-        taken = Counter(kind for kind, _ in self.running)
-        assert all(taken[kind] <= places for kind, places in PLACES.items())
+        assert all(self._taken(kind) <= places for kind, places in PLACES.items())
         if self.alone is None and (self.suspects or self.drains) and self.running:
             return
         assert self.alone is not None or not self.suspects
         for (kind, owner), queue in self.waiting.items():
             if queue and self.alone in (None, owner):
-                assert taken[kind] == PLACES[kind], "a place is free that somebody waits for (rule 3)"
+                assert self._taken(kind) == PLACES[kind], "a place is free that somebody waits for (rule 3)"
 
     @invariant()
     def nothing_is_left_behind(self) -> None:
@@ -138,11 +150,13 @@ def test_a_long_recording_gets_its_share_beside_ten_short_ones_and_no_more() -> 
         turns.ask("window", f"short {number}", "short")
     for _ in range(3):
         turns.ask("window", "long", "long")
-    served = [turns.next()]
-    for number in range(10, 340):
-        turns.ask("window", "long" if served[-1] == "long" else f"short {number}", served[-1] or "")
-        turns.ended("window")
-        served.append(turns.next())
+    served: list[str] = []
+    for number in range(10, 341):
+        begun = turns.next()
+        assert begun is not None
+        served.append(begun.waiter)
+        turns.ask("window", "long" if served[-1] == "long" else f"short {number}", served[-1])
+        turns.ended("window", begun.places)
     assert served == (["short"] * 10 + ["long"]) * 30 + ["short"]
 
 
@@ -162,12 +176,12 @@ async def test_who_is_cancelled_while_waiting_leaves_nothing_behind(places: Plac
     await _settled()
     waiters[0].cancel()
     await _settled()
-    places.free("window")
+    places.free("window", 1)
     await waiters[1]
     assert waiters[0].cancelled()
     assert not waiters[2].done()
     waiters[2].cancel()
-    places.free("window")
+    places.free("window", 1)
     await asyncio.wait_for(places.take("window", "e"), 1)
 
 
@@ -175,7 +189,7 @@ async def test_who_is_cancelled_just_as_its_turn_comes_gives_the_place_on(places
     await places.take("window", "a")
     one, other = (asyncio.create_task(places.take("window", owner)) for owner in "bc")
     await _settled()
-    places.free("window")  # it is the turn of one, which has not run yet
+    places.free("window", 1)  # it is the turn of one, which has not run yet
     one.cancel()
     await asyncio.wait_for(other, 1)
     assert one.cancelled()
@@ -188,10 +202,10 @@ async def test_a_suspect_waits_for_what_runs_and_holds_up_what_comes(places: Pla
     other = asyncio.create_task(places.take("window", "b"))
     await _settled()
     assert not suspect.done()
-    places.free("window")
+    places.free("window", 1)
     await asyncio.wait_for(suspect, 1)
     await places.take("window", "suspect")
-    places.free("window")
+    places.free("window", 1)
     await _settled()
     assert not other.done()
     places.give_back("suspect")
@@ -206,12 +220,12 @@ async def test_a_suspect_that_is_cancelled_holds_up_nobody(places: Places, its_t
     other = asyncio.create_task(places.take("window", "b"))
     await _settled()
     if its_turn_came:
-        places.free("window")
+        places.free("window", 1)
         suspect.cancel()
     else:
         suspect.cancel()
         await _settled()
         assert not other.done()
-        places.free("window")
+        places.free("window", 1)
     await asyncio.wait_for(other, 1)
     assert suspect.cancelled()

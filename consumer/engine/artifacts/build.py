@@ -29,7 +29,10 @@ from consumer.engine.artifacts.verify import damaged
 from consumer.engine.artifacts.weights import Weights, given_weights, packaged_weights
 from consumer.settings import ModelSize
 
-DEFAULT_PRECISIONS: tuple[Precision, ...] = ("q5_1", "q8_0")
+
+def default_precisions(cpu_class: CpuClass) -> tuple[Precision, ...]:
+    """What is built where nobody asks for anything: the small one, and the fastest of the class (see ``locate``)."""
+    return ("q5_1", "q8_0", "bf16-q8_0") if cpu_class.name == "avx512bf16" else ("q5_1", "q8_0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +43,8 @@ class BuildRequest:
     cpu_class: CpuClass = BASELINE
     prebuilt: bool = False
     """Take the libraries out of a wheel: no compiler needed, no whisper-cli, for the baseline class only."""
-    precisions: tuple[Precision, ...] = DEFAULT_PRECISIONS
-    """q5_1 is always among them, asked for or not: the layout wants it."""
+    precisions: tuple[Precision, ...] | None = None
+    """None: ``default_precisions``. q5_1 is always among them, asked for or not: the layout wants it."""
     weights: str | None = None
     """A local model file in f16 or f32, or an https:// URL of one; None: from the package index."""
     weights_digest: Digest | None = None
@@ -60,6 +63,8 @@ def build(
             f"ready-made libraries exist for {BASELINE.name} only, not for {request.cpu_class.name}: "
             "leave out --prebuilt"
         )
+    if request.prebuilt and "bf16-q8_0" in (request.precisions or ()):
+        raise ArtifactError("ready-made libraries cannot read bf16-q8_0: leave out --prebuilt, or that precision")
     sources = _Sources(cache, Packages(cache / "downloads", index_url), progress)
     try:
         return _build(request, artifacts_dir / directory_name(request.size, request.cpu_class.suffix), sources)
@@ -112,7 +117,7 @@ def _weights(request: BuildRequest, sources: _Sources) -> Weights:
 
 
 def _precisions(request: BuildRequest) -> tuple[Precision, ...]:
-    return tuple(sorted({"q5_1", *request.precisions}))
+    return tuple(sorted({"q5_1", *(request.precisions or default_precisions(request.cpu_class))}))
 
 
 def _recipe(request: BuildRequest, weights: Weights) -> str:

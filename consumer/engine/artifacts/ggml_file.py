@@ -44,13 +44,17 @@ _BLOCK = {  # numbers a block, bytes a block
 
 
 class FileType(IntEnum):
-    """``enum ggml_ftype`` as the header holds it: quantised ones carry quantisation version 2 times 1000."""
+    """``enum ggml_ftype`` as the header holds it: quantised ones carry quantisation version 2 times 1000.
+
+    A decoder of another type is 100,000 times the plain value of that (binding/native/decoder-type.patch).
+    """
 
     F32 = 0
     F16 = 1
     BF16 = 24
     Q8_0 = 2007
     Q5_1 = 2009
+    BF16_Q8_0 = 24 + 7 * 100_000
 
 
 @dataclass(frozen=True, slots=True)

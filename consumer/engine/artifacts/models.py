@@ -5,7 +5,8 @@ from typing import Literal, get_args
 
 from consumer.settings import ModelSize
 
-Precision = Literal["q5_1", "q8_0", "f16", "bf16"]
+Precision = Literal["q5_1", "q8_0", "f16", "bf16", "bf16-q8_0"]
+"""Of the weights; ``bf16-q8_0`` is bf16 in the encoder and q8_0 in the decoder."""
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 SIZES: tuple[ModelSize, ...] = get_args(ModelSize)
 

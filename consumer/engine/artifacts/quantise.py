@@ -32,6 +32,8 @@ _KEPT = {
     "decoder.positional_embedding",
 }
 
+_ONCE_A_WINDOW = (".cross_attn.key.weight", ".cross_attn.value.weight")
+
 
 def quantise(source: Path, target: Path, precision: Precision, ggml_base: Path, progress: Progress) -> None:
     """Write ``source`` (an f16 or f32 model file) to ``target`` at another precision.
@@ -44,14 +46,16 @@ def quantise(source: Path, target: Path, precision: Precision, ggml_base: Path, 
         raise ArtifactError(
             f"{source} is quantised already (file type {model.header.file_type}); give the f16 or f32 file it came from"
         )
-    tensor_type, encode = _encoding(precision, ggml_base)
-    header = replace(model.header, file_type=FileType[precision.upper()])
+    encoding = _encoding(precision, ggml_base)
+    decoder_encoding = _encoding("q8_0", ggml_base) if precision == "bf16-q8_0" else encoding
+    header = replace(model.header, file_type=FileType[precision.upper().replace("-", "_")])
     total = sum(tensor.elements for tensor in model.tensors)
 
     def converted() -> Iterator[Tensor]:
         with progress.task(f"quantising {target.name}", total, "steps") as advance:
             for tensor in model.tensors:
-                yield _convert(tensor, tensor_type, encode) if _is_converted(tensor, precision) else tensor
+                chosen = decoder_encoding if _is_of_decoder(tensor) else encoding
+                yield _convert(tensor, *chosen) if _is_converted(tensor, precision) else tensor
                 advance(tensor.elements)
 
     ggml_file.write(target, header, model.mel_filters, model.vocabulary, converted())
@@ -63,6 +67,11 @@ def _is_converted(tensor: Tensor, precision: Precision) -> bool:
     if precision == "f16":  # the convolutions, of three dimensions, are f16 in every published file
         return len(tensor.shape) >= 2
     return len(tensor.shape) == 2
+
+
+def _is_of_decoder(tensor: Tensor) -> bool:
+    """Whether it is used once a token. Keys and values of cross attention are computed once a window."""
+    return tensor.name.startswith("decoder.") and not tensor.name.endswith(_ONCE_A_WINDOW)
 
 
 def _convert(tensor: Tensor, kind: TensorType, encode: Encode) -> Tensor:
@@ -77,7 +86,7 @@ def _encoding(precision: Precision, ggml_base: Path) -> tuple[TensorType, Encode
     match precision:
         case "f16":
             return TensorType.F16, lambda rows: rows.astype(np.float16).reshape(-1).view(np.uint8)
-        case "bf16":
+        case "bf16" | "bf16-q8_0":
             return TensorType.BF16, bf16
         case "q5_1":
             return TensorType.Q5_1, _ggml_quantiser(ggml_base, TensorType.Q5_1)

@@ -1,0 +1,35 @@
+"""consumer/engine/passes.py: the rules that are pure."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from consumer.engine.passes import FULL_STEPS, MOST_REPEATED_SHARE, fitted_context, repeated_share
+
+TOKENS = st.lists(st.integers(0, 50_000), max_size=100)
+
+
+@given(st.floats(0, 30))
+def test_a_context_holds_its_samples_with_a_margin_in_units_that_leave_no_padding(seconds: float) -> None:
+    steps = fitted_context(seconds)
+    assert steps == 0 or (512 <= steps < FULL_STEPS and steps % 256 == 0)
+    assert (steps or FULL_STEPS) >= min(FULL_STEPS, seconds * 50 + 64)
+
+
+def test_contexts_of_some_lengths() -> None:
+    assert [fitted_context(seconds) for seconds in (0.1, 8.96, 8.97, 24.32, 24.33)] == [512, 512, 768, 1280, 0]
+
+
+@given(TOKENS)
+def test_the_repeated_share_is_a_share_and_nothing_repeats_among_different_tokens(tokens: list[int]) -> None:
+    assert 0 <= repeated_share(tokens) < 1
+    assert repeated_share(list(dict.fromkeys(tokens))) == 0
+
+
+@given(st.lists(st.integers(0, 50_000), min_size=3, max_size=20, unique=True), st.integers(3, 8))
+def test_a_loop_is_told_whatever_its_length(phrase: list[int], times: int) -> None:
+    assert repeated_share(phrase * times) > MOST_REPEATED_SHARE
+
+
+def test_a_refrain_is_no_loop() -> None:
+    refrain = [1, 2, 3, 4, 5, 6]
+    assert 0 < repeated_share([*refrain, *range(10, 30), *refrain, *range(40, 60)]) < MOST_REPEATED_SHARE
