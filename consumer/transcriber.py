@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 CHECKPOINT_AUDIO_SECONDS: Final = 120.0
 MOST_AUDIO_LOST_SECONDS: Final = 300.0
 SHORT_SECONDS: Final = 30.0
-"""One window: what is as short is through before anything could be kept, and is spared the question for it."""
+"""A window or two: what is as short is through before anything could be kept, and is spared the question for it."""
 LEAST_INTERVAL_SECONDS: Final = 30.0
 KEEP_LAST_SECONDS: Final = 3.0
 """How long the end of a recording may wait for its progress to be kept; a worker that stops gives it 5 s."""

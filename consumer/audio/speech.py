@@ -7,7 +7,7 @@ reaches the model. Rules:
 1. Speech begins where a frame's probability reaches 0.5 and goes on until it stays below 0.35 for 0.5 s
    (hysteresis; the thresholds are Silero's own defaults).
 2. A run of speech shorter than 0.2 s is a click, not a word.
-3. A run gets 0.3 s of sound on both sides, never more than half of the pause to its neighbour.
+3. A run gets 0.5 s of sound on both sides, never more than half of the pause to its neighbour.
 4. Runs share a window while it stays within 24.32 s and no pause in it is longer than 3 s.
 5. A run that is longer than a window on its own is cut where speech is least likely in the second half of
    the window.
@@ -46,7 +46,7 @@ ENTER_PROBABILITY: Final = 0.5
 LEAVE_PROBABILITY: Final = 0.35
 PAUSE_FRAMES: Final = _frames(0.5)
 CLICK_FRAMES: Final = _frames(0.2)
-MARGIN_FRAMES: Final = _frames(0.3)
+MARGIN_FRAMES: Final = _frames(0.5)
 LONGEST_INNER_PAUSE_FRAMES: Final = _frames(3)
 # The detector forgets between blocks; what came just before brings it back into the swing. With one second of it,
 # music gave words at the seams; with three it does not.

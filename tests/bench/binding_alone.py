@@ -1,4 +1,4 @@
-"""The binding with nothing around it: recordings decoded beforehand, N states on N threads, as fast as they go.
+"""The bare engine: recordings of one window each, decoded beforehand, N states on N threads, as fast as they go.
 
 Run as a process of its own: ``python -m tests.bench.binding_alone DIRECTORY SIZE FILE…`` prints JSON.
 """
@@ -12,9 +12,10 @@ from queue import SimpleQueue
 
 import numpy as np
 
-from binding import Context, Library, Parameters, Samples, State
+from binding import AbortFlag, Context, Library, Parameters, Samples, State
 from consumer.engine.artifacts.locate import locate
 from consumer.engine.cpus import usable_cpus
+from consumer.engine.passes import transcribe_window
 from tests.support.speech import samples_of
 
 
@@ -32,7 +33,8 @@ def main() -> None:
         def transcribe(samples: Samples) -> str:
             state = free.get()
             try:
-                return state.transcribe(samples, Parameters(language="en")).text
+                heard = transcribe_window(state, samples, Parameters(language="en"), AbortFlag())
+                return " ".join(one.found.text for one in heard.passes)
             finally:
                 free.put(state)
 
