@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from aiokafka import AIOKafkaConsumer
+
 from consumer.settings import ModelSize
 from tests.support.built import compiled_artifacts
 from tests.support.speech import Recording, corpus_set, word_error_rate
 from tests.support.stack import CORPUS_DIR, Stack, running_stack
-from tests.support.worker import WorkerProcess, deploy
+from tests.support.worker import Deployment, WorkerProcess, deploy
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,16 +116,7 @@ async def run_worker(
     stack: Stack, artifacts_dir: Path, size: ModelSize, recordings: Sequence[Recording], warm_up: Sequence[Recording]
 ) -> Run:
     """A fresh worker does these recordings, which were uploaded, after some that do not count."""
-    deployment = await deploy(
-        stack.clients,
-        stack.store,
-        artifacts_dir,
-        stack.directory,
-        buckets=("calls",),
-        results_bucket=f"transcripts-{uuid4().hex[:8]}",  # else it would find those of the round before
-        WHISPER_MODEL_SIZE=size,
-        WHISPER_LANGUAGE="en",
-    )
+    deployment = await _deploy(stack, artifacts_dir, size)
     async with deployment.worker() as worker:
         for recording in warm_up:
             await deployment.announce("calls", recording.path.name)
@@ -142,6 +135,46 @@ async def run_worker(
         await asyncio.wait({watching})
     texts = [found[recording.path.name].text for recording in recordings]
     return Run(seconds, cpu_seconds, max(resident) / 1e6, texts, rest / 1e6)
+
+
+async def latencies(
+    stack: Stack, artifacts_dir: Path, size: ModelSize, recording: Recording, times: int
+) -> list[float]:
+    """Seconds from sending an event to reading its transcript, at a fresh worker that has nothing else to do.
+
+    Copies under other keys, one after another; the first, after which everything is loaded, does not count.
+    """
+    deployment = await _deploy(stack, artifacts_dir, size)
+    found: list[float] = []
+    reader = AIOKafkaConsumer(
+        deployment.output_topic, bootstrap_servers=stack.clients.bootstrap_servers, auto_offset_reset="earliest"
+    )
+    await reader.start()
+    try:
+        async with deployment.worker():
+            for number in range(times + 1):
+                key = f"latency-{number}-{recording.path.name}"
+                await stack.s3.put_object(Bucket="calls", Key=key, Body=recording.path.read_bytes())
+                started = time.perf_counter()
+                await deployment.announce("calls", key)
+                await asyncio.wait_for(reader.getone(), 120)
+                found.append(time.perf_counter() - started)
+    finally:
+        await reader.stop()
+    return found[1:]
+
+
+async def _deploy(stack: Stack, artifacts_dir: Path, size: ModelSize) -> Deployment:
+    return await deploy(
+        stack.clients,
+        stack.store,
+        artifacts_dir,
+        stack.directory,
+        buckets=("calls",),
+        results_bucket=f"transcripts-{uuid4().hex[:8]}",  # else it would find those of the round before
+        WHISPER_MODEL_SIZE=size,
+        WHISPER_LANGUAGE="en",
+    )
 
 
 async def _watch(worker: WorkerProcess, resident: list[int]) -> None:

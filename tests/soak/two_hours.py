@@ -15,7 +15,7 @@ BUCKET = "calls"
 async def upload(stack: Stack, *keys: str) -> str:
     """Put the recording into ``BUCKET`` under these keys; returns its text."""
     path = stack.directory / "long.wav"
-    text = write_long_recording(path, corpus_set(CORPUS_DIR, "lsother"), SECONDS)
+    text = " ".join(write_long_recording(path, corpus_set(CORPUS_DIR, "lsother"), SECONDS))
     for bucket in (BUCKET, "transcripts"):
         await stack.s3.create_bucket(Bucket=bucket)
     for key in keys:

@@ -67,8 +67,8 @@ def write_wav(path: Path, samples: NDArray[np.int16]) -> Path:
     return path
 
 
-def write_long_recording(path: Path, recordings: list[Recording], seconds: float) -> str:
-    """Join recordings, with pauses of 0.3 to 1.5 s, over and over until ``seconds`` are full; returns the text."""
+def write_long_recording(path: Path, recordings: list[Recording], seconds: float) -> list[str]:
+    """Join recordings, with pauses of 0.3 to 1.5 s, over and over until ``seconds`` are full; returns their texts."""
     pauses = np.random.default_rng(7)
     pcm = [samples_of(recording.path) for recording in recordings]
     texts: list[str] = []
@@ -82,4 +82,4 @@ def write_long_recording(path: Path, recordings: list[Recording], seconds: float
                 file.writeframesraw(part.tobytes())
                 written += part.size
             texts.append(recordings[index].text)
-    return " ".join(texts)
+    return texts

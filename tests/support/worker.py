@@ -1,5 +1,6 @@
 """The real worker as a process of its own, with topics of its own, looked at from outside."""
 
+import contextlib
 import json
 import sys
 import uuid
@@ -45,9 +46,16 @@ class WorkerProcess:
             return answer.status, await answer.json(content_type=None)
 
     def resident_bytes(self) -> int:
-        """Memory of the worker and its decoder processes; pages that they share count for each."""
+        """Memory of the worker and its decoder processes; a page that they share counts once, in shares (PSS).
+
+        The decoder forks, so most of its pages are shared; a process that ends meanwhile counts nothing.
+        """
         family = psutil.Process(self.process.pid)
-        return sum(process.memory_info().rss for process in (family, *family.children(recursive=True)))
+        total = 0
+        for process in (family, *family.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                total += process.memory_full_info().pss
+        return total
 
     def cpu_seconds(self) -> float:
         """Time on the CPU of the worker, and of its decoder processes with those that ended."""
