@@ -149,7 +149,13 @@ class Transcriber:
                 async with (
                     _Keeper(kept, hearing, self._checkpoint_audio_seconds, self._most_unkept_seconds, turn) as keeper,
                     aclosing(
-                        self._engine.transcribe(aiter(blocks), options, turn=turn, after_seconds=hearing.done_seconds)
+                        self._engine.transcribe(
+                            aiter(blocks),
+                            options,
+                            turn=turn,
+                            after_seconds=hearing.done_seconds,
+                            repeatable=kept is not None,
+                        )
                     ) as passages,
                 ):
                     async for passage in passages:

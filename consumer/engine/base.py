@@ -110,12 +110,14 @@ class Engine(Protocol):
         *,
         turn: Turn = UNCONTENDED,
         after_seconds: float = 0.0,
+        repeatable: bool = False,
     ) -> AsyncGenerator[Passage, None]:
         """Transcribe a recording as it is decoded, blocks of samples in, passages out.
 
         A recording without speech gives no passage. Closing the iterator ends the work. What ends at or before
         ``after_seconds`` is not transcribed: an attempt that ended there goes on with the same text, given the same
-        samples from their start and the language that it had found.
+        samples from their start and the language that it had found, if both were ``repeatable``: computed in the same
+        way whoever else is there. Else one that is alone is faster.
         Raises Rejected for options that this model cannot honour, and what ``turn.begins`` raises.
         """
         ...

@@ -76,12 +76,13 @@ class WhisperLibraryAdapter:
         *,
         turn: Turn = UNCONTENDED,
         after_seconds: float = 0.0,
+        repeatable: bool = False,
     ) -> AsyncGenerator[Passage, None]:
         """See ``Engine.transcribe``."""
         options = checked_options(options, self._context.is_multilingual)
         with NativeWork(self._pool.places, turn, after_seconds) as native_work:
             windows = self._windows(native_work, samples, round(after_seconds * SAMPLE_RATE_HERTZ))
-            async with aclosing(self._passages(native_work, windows, options)) as passages:
+            async with aclosing(self._passages(native_work, windows, options, repeatable)) as passages:
                 async for passage in passages:
                     yield passage
                     native_work.given(passage)
@@ -110,18 +111,18 @@ class WhisperLibraryAdapter:
                     yield rest
 
     async def _passages(
-        self, native_work: NativeWork, windows: AsyncGenerator[Window, None], options: Options
+        self, native_work: NativeWork, windows: AsyncGenerator[Window, None], options: Options, repeatable: bool
     ) -> AsyncGenerator[Passage, None]:
         pending: deque[asyncio.Task[Passage]] = deque()
         try:
             async with aclosing(windows):
                 async for window in windows:
                     if options.language is None:  # the first window speaks for the whole recording
-                        passage = await self._transcribe(native_work, window, options)
+                        passage = await self._transcribe(native_work, window, options, repeatable)
                         options = Options(passage.language, options.task, options.prompt)
                         yield passage
                         continue
-                    pending.append(asyncio.create_task(self._transcribe(native_work, window, options)))
+                    pending.append(asyncio.create_task(self._transcribe(native_work, window, options, repeatable)))
                     while len(pending) > self._pool.n_states or (pending and pending[0].done()):
                         yield await pending.popleft()
             while pending:
@@ -131,7 +132,7 @@ class WhisperLibraryAdapter:
                 task.cancel()
             await asyncio.gather(*pending, return_exceptions=True)
 
-    async def _transcribe(self, native_work: NativeWork, window: Window, options: Options) -> Passage:
+    async def _transcribe(self, native_work: NativeWork, window: Window, options: Options, repeatable: bool) -> Passage:
         guess = self._language_heard_last if options.language is None else None
 
         def work(state: State, abort: AbortFlag, n_threads: int) -> tuple[HeardWindow, float]:
@@ -145,7 +146,7 @@ class WhisperLibraryAdapter:
             heard = transcribe_window(state, window.samples, parameters, abort, guess=guess)
             return heard, time.perf_counter() - started
 
-        heard, seconds = await self._pool.run(native_work, window.seconds, work)
+        heard, seconds = await self._pool.run(native_work, window.seconds, work, repeatable=repeatable)
         if guess is not None:
             self._language_heard_last = heard.language
         self._measure(heard, seconds)

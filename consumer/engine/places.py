@@ -15,14 +15,14 @@ class _Turn(asyncio.Event):
 class Places:
     """Whoever is cancelled while waiting leaves nothing behind; whoever got places gives them back with ``free``."""
 
-    def __init__(self, places: Mapping[str, int], widest: int = 1) -> None:
-        """``places``: how many calls of each kind may run at once; ``widest``: how many of them one may take."""
-        self._turns: Turns[_Turn] = Turns(places, widest)
+    def __init__(self, places: Mapping[str, int]) -> None:
+        """``places``: how many calls of each kind may run at once."""
+        self._turns: Turns[_Turn] = Turns(places)
 
-    async def take(self, kind: str, owner: Hashable) -> int:
-        """Wait for places of this kind; returns how many were given."""
+    async def take(self, kind: str, owner: Hashable, widest: int = 1) -> int:
+        """Wait for one place of this kind, or for up to ``widest``; returns how many were given."""
         turn = _Turn()
-        self._turns.ask(kind, owner, turn)
+        self._turns.ask(kind, owner, turn, widest)
         self._wake()
         try:
             await turn.wait()

@@ -56,22 +56,32 @@ class StatePool:
         self._metrics = metrics
         self._deadlines = deadlines
         self._threads_a_place = min(max(1, n_cpus // n_states), MOST_THREADS)
-        most_places = min(n_cpus, MOST_THREADS) // self._threads_a_place
-        self.places = Places({WINDOW: n_states, DETECTION: 1}, max(1, most_places))
+        self._widest = max(1, min(n_cpus, MOST_THREADS) // self._threads_a_place)
+        self.places = Places({WINDOW: n_states, DETECTION: 1})
         self._executor = ThreadPoolExecutor(n_states + 1, thread_name_prefix="whisper")
         self._free = [context.new_state() for _ in range(n_states)]
         self._running: set[AbortFlag] = set()
         self.n_states = n_states
         metrics.states.set(n_states)
 
-    async def run(self, owner: Hashable, audio_seconds: float, work: Callable[[State, AbortFlag, int], T]) -> T:
+    async def run(
+        self,
+        owner: Hashable,
+        audio_seconds: float,
+        work: Callable[[State, AbortFlag, int], T],
+        *,
+        repeatable: bool = False,
+    ) -> T:
         """Run ``work`` on so much audio in a thread with a state that nobody else uses, and a number of threads.
+
+        The number is that of one place where the result must be ``repeatable`` to the last digit, else it depends on
+        who waits.
 
         When the caller is cancelled the work is told to abort, and the state goes back to the pool once the
         thread has really let go of it.
         """
         with self._metrics.windows_queued.track_inprogress():
-            places = await self.places.take(WINDOW, owner)
+            places = await self.places.take(WINDOW, owner, 1 if repeatable else self._widest)
         state, flag = self._free.pop(), AbortFlag()
         self._running.add(flag)
         self._metrics.states_busy.inc()

@@ -12,8 +12,8 @@ a recording. Rules:
    alone, and only its calls begin until it gives that back. Who asks to be alone comes in turn, before everybody else.
 5. After it was given back, others begin only when all calls of who was alone are over.
 6. Whoever withdraws leaves nothing behind.
-7. A call takes one place while others wait for one. Else it takes its share of those that are free, up to ``widest``:
-   one call alone works with as many threads as several would.
+7. A call takes one place while others wait for one. Else it takes its share of those that are free, up to as many as
+   it asked for: one call alone works with as many threads as several would.
 """
 
 from collections import OrderedDict, deque
@@ -33,25 +33,26 @@ class Begun(NamedTuple, Generic[Waiter]):
 class Turns(Generic[Waiter]):
     """Keeps who waits and what runs; ``next`` says who may begin. Owners and waiters are told apart by their hash."""
 
-    def __init__(self, places: Mapping[str, int], widest: int = 1) -> None:
-        """``places``: how many calls of each kind may run at once; ``widest``: how many of them one may take."""
+    def __init__(self, places: Mapping[str, int]) -> None:
+        """``places``: how many calls of each kind may run at once."""
         self._free = dict(places)
-        self._widest = widest
         # In the order of rule 2: who was served, or came, longest ago is first.
-        self._waiting: dict[str, OrderedDict[Hashable, deque[Waiter]]] = {kind: OrderedDict() for kind in places}
+        self._waiting: dict[str, OrderedDict[Hashable, deque[tuple[Waiter, int]]]] = {
+            kind: OrderedDict() for kind in places
+        }
         self._running = 0
         self._suspects: OrderedDict[Hashable, Waiter] = OrderedDict()  # who waits to be alone
         self._alone: Hashable | None = None
         self._drains = False  # what ran alone is still running
 
-    def ask(self, kind: str, owner: Hashable, waiter: Waiter) -> None:
-        """A call waits for a place."""
-        self._waiting[kind].setdefault(owner, deque()).append(waiter)
+    def ask(self, kind: str, owner: Hashable, waiter: Waiter, widest: int = 1) -> None:
+        """A call waits for a place, or for up to ``widest`` of them."""
+        self._waiting[kind].setdefault(owner, deque()).append((waiter, widest))
 
     def withdraw(self, kind: str, owner: Hashable, waiter: Waiter) -> None:
         """A call that waits is wanted no longer."""
         queue = self._waiting[kind][owner]
-        queue.remove(waiter)
+        queue.remove(next(call for call in queue if call[0] == waiter))
         if not queue:
             del self._waiting[kind][owner]
 
@@ -90,8 +91,8 @@ class Turns(Generic[Waiter]):
         waiting = self._waiting[kind]
         queue = waiting[owner]
         rivals = len(queue) if self._alone is not None else sum(map(len, waiting.values()))
-        places = max(1, min(self._free[kind] // rivals, self._widest))
-        waiter = queue.popleft()
+        waiter, widest = queue.popleft()
+        places = max(1, min(self._free[kind] // rivals, widest))
         if queue:
             waiting.move_to_end(owner)
         else:

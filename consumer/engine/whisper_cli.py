@@ -81,6 +81,7 @@ class WhisperCliEngine:
         *,
         turn: Turn = UNCONTENDED,
         after_seconds: float = 0.0,
+        repeatable: bool = False,  # noqa: ARG002 - it always is
     ) -> AsyncGenerator[Passage, None]:
         """See ``Engine.transcribe``. Raises WhisperCliFailedError when the process fails."""
         options = checked_options(options, self.facts.is_multilingual)

@@ -298,6 +298,7 @@ async def test_a_window_has_all_threads_to_itself_and_one_where_others_wait(arti
         go_on.set()
         assert [await first, *(await asyncio.gather(*others))] == [2, 1, 1]
         assert await pool.run("d", 1.0, threads_given) == 2
+        assert await pool.run("e", 1.0, threads_given, repeatable=True) == 1
         await pool.close()
 
         fewer_states = StatePool(context, None, 2, metrics, Deadlines(), n_cpus=64)

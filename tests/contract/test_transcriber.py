@@ -144,6 +144,7 @@ class ScriptedEngine:
         *,
         turn: Turn = UNCONTENDED,  # noqa: ARG002
         after_seconds: float = 0.0,
+        repeatable: bool = False,  # noqa: ARG002
     ) -> AsyncGenerator[Passage, None]:
         async for _ in samples:
             pass

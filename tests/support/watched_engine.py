@@ -46,11 +46,18 @@ class WatchedPool(StatePool):
         self.calls: list[NativeCall] = []
         self.owners: dict[int, Hashable] = {}  # of samples that are looked at for speech
 
-    async def run(self, owner: Hashable, audio_seconds: float, work: Callable[[State, AbortFlag, int], T]) -> T:
+    async def run(
+        self,
+        owner: Hashable,
+        audio_seconds: float,
+        work: Callable[[State, AbortFlag, int], T],
+        *,
+        repeatable: bool = False,
+    ) -> T:
         def noted(state: State, flag: AbortFlag, n_threads: int) -> T:
             return self.noted("window", owner, lambda: work(state, flag, n_threads))
 
-        return await super().run(owner, audio_seconds, noted)
+        return await super().run(owner, audio_seconds, noted, repeatable=repeatable)
 
     async def detect(self, owner: Hashable, samples: Samples) -> NDArray[np.float32]:
         self.owners[id(samples)] = owner

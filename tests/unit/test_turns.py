@@ -22,7 +22,7 @@ class _Model(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.turns: Turns[tuple[str, str, int]] = Turns(PLACES, WIDEST)
+        self.turns: Turns[tuple[str, str, int]] = Turns(PLACES)
         self.n_asked = 0
         self.waiting: dict[tuple[str, str], deque[int]] = {}
         self.running: list[tuple[str, str, int]] = []  # (kind, owner, places)
@@ -43,7 +43,7 @@ class _Model(RuleBasedStateMachine):
         for _ in range(calls):
             self.n_asked += 1
             self.waiting.setdefault((kind, owner), deque()).append(self.n_asked)
-            self.turns.ask(kind, owner, (kind, owner, self.n_asked))
+            self.turns.ask(kind, owner, (kind, owner, self.n_asked), WIDEST if self.n_asked % 3 else 1)
         self._advance()
 
     @precondition(lambda self: any(self.waiting.values()))
@@ -104,9 +104,10 @@ class _Model(RuleBasedStateMachine):
                 for (its_kind, other), queue in self.waiting.items()
                 if its_kind == kind and self.alone in (None, other)
             )
-            assert 1 <= places <= WIDEST, "too many places for one call (rule 7)"
+            widest = WIDEST if number % 3 else 1
+            assert 1 <= places <= widest, "too many places for one call (rule 7)"
             assert places == 1 or places * rivals <= free, "more than its share, while others wait (rule 7)"
-            assert rivals > 1 or places == min(free, WIDEST), "a place stays free beside a call alone (rule 7)"
+            assert rivals > 1 or places == min(free, widest), "a place stays free beside a call alone (rule 7)"
             assert self.waiting[kind, owner].popleft() == number, "calls of one recording out of order (rule 1)"
             assert self.alone in (None, owner), "a call beside a suspect (rule 4)"
             if self.alone is None:
