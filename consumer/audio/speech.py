@@ -1,14 +1,14 @@
 """Where somebody speaks, and where to cut: from a stream of samples to windows for the model.
 
 Whisper hears 30 s at once and invents text where nobody speaks. So a recording is cut, while it is being
-decoded, into windows that hold speech, begin and end in pauses, and are at most 24.32 s long; nothing else
+decoded, into windows that hold speech, begin and end in pauses, and are at most 19.2 s long; nothing else
 reaches the model. Rules:
 
 1. Speech begins where a frame's probability reaches 0.5 and goes on until it stays below 0.35 for 0.5 s
    (hysteresis; the thresholds are Silero's own defaults).
 2. A run of speech shorter than 0.2 s is a click, not a word.
 3. A run gets 0.5 s of sound on both sides, never more than half of the pause to its neighbour.
-4. Runs share a window while it stays within 24.32 s and no pause in it is longer than 3 s.
+4. Runs share a window while it stays within 19.2 s and no pause in it is longer than 3 s.
 5. A run that is longer than a window on its own is cut where speech is least likely in the second half of
    the window.
 6. Windows are in order and do not overlap; every frame of a run is in exactly one window.
@@ -39,9 +39,10 @@ def _frames(seconds: float) -> int:
 
 
 # The model hears 30 s. A window that ends well before shows it the silence after its last word, so that it closes its
-# last segment, and leaves no rest for another pass: with 30 s half of the windows left one, with 24 s a ninth. What
-# this window's length has of context in ``consumer.engine.passes`` is a multiple of its unit, so nothing is lost by it.
-WINDOW_FRAMES: Final = _frames(24.32)
+# last segment and leaves no rest for another pass: of windows of 30 s half left one, of 19.2 s one in twenty. What
+# such a window has of context in ``consumer.engine.passes`` is a multiple of its unit, so nothing is lost by it.
+# Shorter ones lose more words than they save time (figures in docs/performance.md).
+WINDOW_FRAMES: Final = _frames(19.2)
 ENTER_PROBABILITY: Final = 0.5
 LEAVE_PROBABILITY: Final = 0.35
 PAUSE_FRAMES: Final = _frames(0.5)
@@ -60,7 +61,7 @@ DETECTION_PEAK: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A stretch of the recording for the model: ``samples`` has shape (n,), float32, 16 kHz, n <= 389,120."""
+    """A stretch of the recording for the model: ``samples`` has shape (n,), float32, 16 kHz, n <= 307,200."""
 
     start_sample: int
     samples: Samples

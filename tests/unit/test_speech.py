@@ -64,9 +64,9 @@ def test_a_window_has_its_margins() -> None:
 
 
 def test_speech_with_pauses_shares_a_window_while_it_fits() -> None:
-    one, two = _times(_cut(_speech((1, 10), (1, 10), (1, 10))))
-    assert one == pytest.approx((0.5, 22.5), abs=0.1)
-    assert two == pytest.approx((22.5, 33.5), abs=0.1)
+    one, two = _times(_cut(_speech((1, 8), (1, 8), (1, 8))))
+    assert one == pytest.approx((0.5, 18.5), abs=0.1)
+    assert two == pytest.approx((18.5, 27.5), abs=0.1)
 
 
 def test_a_long_pause_parts_windows() -> None:
@@ -76,10 +76,10 @@ def test_a_long_pause_parts_windows() -> None:
 
 def test_speech_without_a_pause_is_cut_where_it_is_least_likely() -> None:
     probabilities = np.ones(round(50 * FRAMES_A_SECOND), np.float32)
-    dip = round(22 * FRAMES_A_SECOND)
+    dip = round(13 * FRAMES_A_SECOND)
     probabilities[dip - 4 : dip + 4] = 0.6
     first, second = _cut(probabilities)[:2]
-    assert first.start_seconds + first.seconds == pytest.approx(22, abs=0.2)
+    assert first.start_seconds + first.seconds == pytest.approx(13, abs=0.2)
     assert second.start_seconds == pytest.approx(first.start_seconds + first.seconds)
 
 
