@@ -19,6 +19,28 @@ _PAUSE_SECONDS = 0.3
 _LOOK_TIMEOUT_SECONDS = 5.0
 
 
+class Offsets:
+    """The offsets of a group as one look after another finds them.
+
+    A lower offset than before counts once two looks in a row have found it: a broker that has just come back may take
+    itself for the coordinator that it was, and answer once with what it knew when it died.
+    """
+
+    def __init__(self) -> None:
+        self.last: dict[int, tuple[int, str]] = {}
+        self._doubted: dict[int, tuple[int, str]] = {}
+
+    def is_news(self, partition: int, now: tuple[int, str]) -> bool:
+        """Take what a look found, offset and metadata; whether that is a change to be noted."""
+        before = self.last.get(partition)
+        if before is not None and now[0] < before[0] and self._doubted.get(partition) != now:
+            self._doubted[partition] = now
+            return False
+        self._doubted.pop(partition, None)
+        self.last[partition] = now
+        return now != before
+
+
 class Watch:
     """What was seen of one group; ``commits`` and ``checkpoints`` hold changes alone, in the order of time."""
 
@@ -27,7 +49,7 @@ class Watch:
         self._group_id = group_id
         self._topic = topic
         self._s3 = s3
-        self._last: dict[int, tuple[int, str]] = {}
+        self._offsets = Offsets()
         self._done: dict[str, float] = {}
         self.commits: list[Committed] = []
         self.checkpoints: list[Checkpointed] = []
@@ -38,7 +60,7 @@ class Watch:
 
     def committed(self) -> dict[int, int]:
         """The offset of each partition that has one, as it was seen last."""
-        return {partition: offset for partition, (offset, _) in self._last.items()}
+        return {partition: offset for partition, (offset, _) in self._offsets.last.items()}
 
     async def look_at_commits(self) -> None:
         """Note the committed offsets that changed since they were seen last."""
@@ -51,8 +73,7 @@ class Watch:
         seen = time.time()
         for name, committed in sorted(found.items()):
             now = (committed.offset, committed.metadata or "")
-            if name.topic == self._topic and committed.offset >= 0 and self._last.get(name.partition) != now:
-                self._last[name.partition] = now
+            if name.topic == self._topic and committed.offset >= 0 and self._offsets.is_news(name.partition, now):
                 self.commits.append(Committed(seen, name.partition, committed.offset, len(now[1])))
 
     async def look_at_checkpoints(self) -> None:
