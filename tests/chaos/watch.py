@@ -22,23 +22,27 @@ _LOOK_TIMEOUT_SECONDS = 5.0
 class Offsets:
     """The offsets of a group as one look after another finds them.
 
-    A lower offset than before counts once two looks in a row have found it: a broker that has just come back may take
-    itself for the coordinator that it was, and answer once with what it knew when it died.
+    An offset counts, from the first look that found it, once the next one found no lower: a coordinator tells what it
+    has not replicated yet, and may die before it has. Nobody promised such a commit, and its worker makes it again.
     """
 
     def __init__(self) -> None:
         self.last: dict[int, tuple[int, str]] = {}
-        self._doubted: dict[int, tuple[int, str]] = {}
+        self._once: dict[int, tuple[float, tuple[int, str]]] = {}
 
-    def is_news(self, partition: int, now: tuple[int, str]) -> bool:
-        """Take what a look found, offset and metadata; whether that is a change to be noted."""
+    def news(self, partition: int, seen: float, now: tuple[int, str]) -> list[tuple[float, tuple[int, str]]]:
+        """Take what a look found, offset and metadata; returns the changes to be noted, with when they were seen."""
+        once = self._once.pop(partition, None)
         before = self.last.get(partition)
-        if before is not None and now[0] < before[0] and self._doubted.get(partition) != now:
-            self._doubted[partition] = now
-            return False
-        self._doubted.pop(partition, None)
-        self.last[partition] = now
-        return now != before
+        if before is not None and now[0] < before[0]:
+            self.last[partition] = now
+            return [(seen, now)]
+        noted = [once] if once is not None and once[1][0] <= now[0] else []
+        for _, found in noted:
+            self.last[partition] = found
+        if now != self.last.get(partition):
+            self._once[partition] = (seen, now)
+        return noted
 
 
 class Watch:
@@ -63,7 +67,7 @@ class Watch:
         return {partition: offset for partition, (offset, _) in self._offsets.last.items()}
 
     async def look_at_commits(self) -> None:
-        """Note the committed offsets that changed since they were seen last."""
+        """Note the committed offsets that changed; the last of them needs one more look."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self._bootstrap_servers, request_timeout_ms=5000)
         await admin.start()
         try:
@@ -72,9 +76,10 @@ class Watch:
             await admin.close()
         seen = time.time()
         for name, committed in sorted(found.items()):
-            now = (committed.offset, committed.metadata or "")
-            if name.topic == self._topic and committed.offset >= 0 and self._offsets.is_news(name.partition, now):
-                self.commits.append(Committed(seen, name.partition, committed.offset, len(now[1])))
+            if name.topic == self._topic and committed.offset >= 0:
+                now = (committed.offset, committed.metadata or "")
+                for since, (offset, metadata) in self._offsets.news(name.partition, seen, now):
+                    self.commits.append(Committed(since, name.partition, offset, len(metadata)))
 
     async def look_at_checkpoints(self) -> None:
         """Note the checkpoints that are further than when they were seen last."""
