@@ -39,7 +39,8 @@ _CENTISECOND: Final = 0.01
 
 @dataclass(frozen=True, slots=True)
 class Parameters:
-    """How to decode. The defaults are greedy and never sample: the text depends on nothing but the samples.
+    """How to decode. The defaults are greedy and never sample: the text depends on the samples alone, but for what
+    ``n_threads`` does to the last digits of probabilities.
 
     ``language`` is one of the library's codes. ``audio_ctx`` is the length of the encoder's context in
     steps of 20 ms, 0 for all of its 1500. ``one_pass`` ends after one pass of the encoder, of up to 30 s, also where

@@ -189,7 +189,7 @@ def artifacts_build(
         typer.Option(help="Class of CPU to build for: x86-64-v3, avx512, avx512bf16, amx, or native (the best here)."),
     ] = "x86-64-v3",
     precision: Annotated[
-        list[str] | None, typer.Option(help="Precisions beside q5_1: q8_0, f16, bf16; may be repeated.")
+        list[str] | None, typer.Option(help="Precisions beside q5_1: q8_0, f16, bf16, bf16-q8_0; may be repeated.")
     ] = None,
     weights: Annotated[
         str | None,

@@ -110,14 +110,19 @@ def _in_its_language(
     """The parameters with the language that is spoken, how likely it is, and the first pass if that was made in it."""
     parameters = replace(parameters, language=guess)
     found = _pass(state, samples, parameters, abort)
-    language, probability = next(iter(state.languages_heard(parameters.n_threads).items()))
-    if probability < LEAST_LANGUAGE_PROBABILITY and fitted_context(samples.size / SAMPLE_RATE_HERTZ):
+    language, probability = _likeliest(state, parameters)
+    if probability < LEAST_LANGUAGE_PROBABILITY and _is_shortened(samples):
         doubts[Doubt.LANGUAGE] += 1
         _pass(state, samples, parameters, abort, full=True)
-        language, probability = next(iter(state.languages_heard(parameters.n_threads).items()))
-    elif language != guess:
+        language, probability = _likeliest(state, parameters)
+    if language != guess:
         doubts[Doubt.LANGUAGE] += 1
     return replace(parameters, language=language), probability, found if language == guess else None
+
+
+def _likeliest(state: State, parameters: Parameters) -> tuple[str, float]:
+    """The language that the pass before this heard, and how likely it is."""
+    return next(iter(state.languages_heard(parameters.n_threads).items()))
 
 
 def _sound(
@@ -130,7 +135,7 @@ def _sound(
 ) -> Transcription:
     """One pass, made again at full context where its result is doubtful (rule 2)."""
     found = found or _pass(state, samples, parameters, abort)
-    if not fitted_context(samples.size / SAMPLE_RATE_HERTZ) or (doubt := _doubt(found)) is None:
+    if not _is_shortened(samples) or (doubt := _doubt(found)) is None:
         return found
     doubts[doubt] += 1
     return max(_pass(state, samples, parameters, abort, full=True), found, key=_merit)
@@ -141,6 +146,11 @@ def _pass(
 ) -> Transcription:
     audio_ctx = 0 if full else fitted_context(samples.size / SAMPLE_RATE_HERTZ)
     return state.transcribe(samples, replace(parameters, audio_ctx=audio_ctx, one_pass=True), abort)
+
+
+def _is_shortened(samples: Samples) -> bool:
+    """Whether a pass over them has less than the full context, so that another may find more."""
+    return fitted_context(samples.size / SAMPLE_RATE_HERTZ) != 0
 
 
 def _doubt(found: Transcription) -> Doubt | None:

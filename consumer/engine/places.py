@@ -35,8 +35,8 @@ class Places:
             raise
         return turn.places
 
-    def free(self, kind: str, places: int) -> None:
-        """The call that had taken these places is over."""
+    def free(self, kind: str, places: int = 1) -> None:
+        """The call that had taken so many places is over."""
         self._turns.ended(kind, places)
         self._wake()
 

@@ -111,7 +111,7 @@ class StatePool:
         vad = self._vad
         if vad is None:
             return energy_probabilities(samples)
-        places = await self.places.take(DETECTION, owner)
+        await self.places.take(DETECTION, owner)
         future = asyncio.get_running_loop().run_in_executor(
             self._executor,
             self._timed,
@@ -119,13 +119,7 @@ class StatePool:
             lambda: vad.speech_probabilities(samples),
             None,
         )
-
-        def release(done: "asyncio.Future[NDArray[np.float32]]") -> None:
-            if not done.cancelled():
-                done.exception()  # seen, in case that nobody waits for it any more
-            self.places.free(DETECTION, places)
-
-        future.add_done_callback(release)
+        future.add_done_callback(self._detected)
         return await asyncio.shield(future)
 
     def overdue(self, now: float) -> float | None:
@@ -152,3 +146,8 @@ class StatePool:
             return result
         finally:
             self._deadlines.end(running, time.monotonic(), teaches=teaches)
+
+    def _detected(self, done: "asyncio.Future[NDArray[np.float32]]") -> None:
+        if not done.cancelled():
+            done.exception()  # seen, in case that nobody waits for it any more
+        self.places.free(DETECTION)

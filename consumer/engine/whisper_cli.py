@@ -110,7 +110,7 @@ class WhisperCliEngine:
 
     async def _infer(self, native_work: NativeWork, command: list[str], audio_seconds: float) -> float:
         """Run the command when it is its turn; returns seconds it took."""
-        places = await self._places.take(_PROCESS, native_work)
+        await self._places.take(_PROCESS, native_work)
         call = self._deadlines.begin(audio_seconds, time.monotonic())
         teaches = False
         try:
@@ -120,7 +120,7 @@ class WhisperCliEngine:
         finally:
             ended = time.monotonic()
             self._deadlines.end(call, ended, teaches=teaches)
-            self._places.free(_PROCESS, places)
+            self._places.free(_PROCESS)
         self._metrics.windows.inc()
         self._metrics.window_seconds.observe(ended - call.began)
         return ended - call.began

@@ -18,7 +18,9 @@ def main() -> int:
     parser.add_argument("--size", default="base", choices=["tiny.en", "base"])
     parser.add_argument("--rounds", type=int, help="3, or 2 with --quick")
     parser.add_argument("--quick", action="store_true", help="compare: no screening, under ten minutes")
-    parser.add_argument("--against", choices=compare.OPPONENTS, help="compare: one opponent alone")
+    parser.add_argument(
+        "--against", choices=compare.OPPONENTS, help="compare: one opponent alone (so far there is one)"
+    )
     parser.add_argument("--fresh", action="store_true", help="compare: measure again what was measured before")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()

@@ -12,6 +12,7 @@ opponent's time for its samples alone with all cores.
 import statistics
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -65,15 +66,10 @@ async def measure(size: ModelSize, rounds: int, *, quick: bool, fresh: bool) -> 
             opponents, screened = (_quick(work), {}) if quick else await _screen(journal, work, size)
             found: dict[str, list[Run]] = {OURS: [], **{str(mode): [] for mode in opponents}}
             for number in range(rounds):
-                ours = await journal.once(
-                    f"{size} {work.name} {OURS} {number}",
-                    lambda work=work: run_worker(  # type: ignore[misc]
-                        stack, artifacts_dir, size, work.recordings, warm_up=clips[:4]
-                    ),
-                )
-                theirs = [
-                    await _opponent(journal, mode, size, work, len(work.recordings), number) for mode in opponents
-                ]
+                run_ours = partial(run_worker, stack, artifacts_dir, size, work.recordings, warm_up=clips[:4])
+                ours = await journal.once(f"{size} {work.name} {OURS} {number}", run_ours)
+                count = len(work.recordings)
+                theirs = [await _opponent(journal, mode, size, work, count, number) for mode in opponents]
                 for name, run in zip(found, [ours, *theirs], strict=True):
                     if run:
                         found[name].append(run)

@@ -19,8 +19,9 @@ from uuid import uuid4
 from aiokafka import AIOKafkaConsumer
 
 from consumer.settings import ModelSize
+from tests.bench.scoring import score
 from tests.support.built import compiled_artifacts
-from tests.support.speech import Recording, corpus_set, word_error_rate
+from tests.support.speech import Recording, corpus_set
 from tests.support.stack import CORPUS_DIR, Stack, running_stack
 from tests.support.worker import Deployment, WorkerProcess, deploy
 
@@ -184,4 +185,4 @@ async def _watch(worker: WorkerProcess, resident: list[int]) -> None:
 
 
 def _rate(recordings: list[Recording], texts: list[str]) -> float:
-    return round(word_error_rate(" ".join(r.text for r in recordings), " ".join(texts)), 4)
+    return score([recording.text for recording in recordings], " ".join(texts)).wer

@@ -37,9 +37,10 @@ class Offsets:
         if before is not None and now[0] < before[0]:
             self.last[partition] = now
             return [(seen, now)]
-        noted = [once] if once is not None and once[1][0] <= now[0] else []
-        for _, found in noted:
-            self.last[partition] = found
+        noted = []
+        if once is not None and once[1][0] <= now[0]:
+            self.last[partition] = once[1]
+            noted = [once]
         if now != self.last.get(partition):
             self._once[partition] = (seen, now)
         return noted
@@ -63,7 +64,7 @@ class Watch:
         await asyncio.gather(_again(self.look_at_commits), _again(self.look_at_checkpoints))
 
     def committed(self) -> dict[int, int]:
-        """The offset of each partition that has one, as it was seen last."""
+        """The offset of each partition that has one, as it counts."""
         return {partition: offset for partition, (offset, _) in self._offsets.last.items()}
 
     async def look_at_commits(self) -> None:

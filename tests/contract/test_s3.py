@@ -21,7 +21,7 @@ from consumer.settings import StoreSettings, load
 from consumer.store.failures import BROKEN_OFF, error_code, status
 from consumer.store.s3 import S3, open_s3
 from tests.support.minio import MinioServer
-from tests.support.s3 import S3Server, new_bucket, s3_client, s3_requests
+from tests.support.s3 import S3Server, new_bucket, s3_requests
 
 HARD_KEYS = [
     "plain.wav",
@@ -39,21 +39,9 @@ METADATA = {"x-amz-meta-note": "two  spaces, and one at the end ", "x-amz-meta-e
 
 
 @pytest.fixture(params=["SeaweedFS", "MinIO"])
-def server(request: pytest.FixtureRequest) -> S3Server:
+def s3_server(request: pytest.FixtureRequest) -> S3Server:
     server: S3Server = request.getfixturevalue("s3" if request.param == "SeaweedFS" else "minio")
     return server
-
-
-@pytest.fixture
-async def client(server: S3Server) -> AsyncIterator[S3Client]:
-    async with s3_client(server) as client:
-        yield client
-
-
-@pytest.fixture
-async def requests(server: S3Server) -> AsyncIterator[S3]:
-    async with s3_requests(server) as requests:
-        yield requests
 
 
 @pytest.fixture

@@ -177,12 +177,12 @@ async def test_who_is_cancelled_while_waiting_leaves_nothing_behind(places: Plac
     await _settled()
     waiters[0].cancel()
     await _settled()
-    places.free("window", 1)
+    places.free("window")
     await waiters[1]
     assert waiters[0].cancelled()
     assert not waiters[2].done()
     waiters[2].cancel()
-    places.free("window", 1)
+    places.free("window")
     await asyncio.wait_for(places.take("window", "e"), 1)
 
 
@@ -190,7 +190,7 @@ async def test_who_is_cancelled_just_as_its_turn_comes_gives_the_place_on(places
     await places.take("window", "a")
     one, other = (asyncio.create_task(places.take("window", owner)) for owner in "bc")
     await _settled()
-    places.free("window", 1)  # it is the turn of one, which has not run yet
+    places.free("window")  # it is the turn of one, which has not run yet
     one.cancel()
     await asyncio.wait_for(other, 1)
     assert one.cancelled()
@@ -203,10 +203,10 @@ async def test_a_suspect_waits_for_what_runs_and_holds_up_what_comes(places: Pla
     other = asyncio.create_task(places.take("window", "b"))
     await _settled()
     assert not suspect.done()
-    places.free("window", 1)
+    places.free("window")
     await asyncio.wait_for(suspect, 1)
     await places.take("window", "suspect")
-    places.free("window", 1)
+    places.free("window")
     await _settled()
     assert not other.done()
     places.give_back("suspect")
@@ -221,12 +221,12 @@ async def test_a_suspect_that_is_cancelled_holds_up_nobody(places: Places, its_t
     other = asyncio.create_task(places.take("window", "b"))
     await _settled()
     if its_turn_came:
-        places.free("window", 1)
+        places.free("window")
         suspect.cancel()
     else:
         suspect.cancel()
         await _settled()
         assert not other.done()
-        places.free("window", 1)
+        places.free("window")
     await asyncio.wait_for(other, 1)
     assert suspect.cancelled()
