@@ -198,6 +198,14 @@ def artifacts_build(
     weights_digest: Annotated[
         str | None, typer.Option(help="sha256:… or sha1:… of --weights; the published one by default.")
     ] = None,
+    tuned: Annotated[
+        bool,
+        typer.Option(
+            "--tune",
+            help="Measure precisions, states and threads on this machine, and note the fastest in the manifest. "
+            "Without --precision: all of them. Minutes; let nothing else run meanwhile.",
+        ),
+    ] = False,
 ) -> None:
     """Build libraries, model files and manifest into a directory."""
     from consumer.operate.build import build_artifacts  # noqa: PLC0415
@@ -210,6 +218,7 @@ def artifacts_build(
         precisions=precision,
         weights=weights,
         weights_digest=weights_digest,
+        tuned=tuned,
         locations=load(BuildSettings),
         console=Console(stderr=True),
     )

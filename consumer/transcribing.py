@@ -14,6 +14,7 @@ from consumer.engine.base import Engine, EngineFacts, Options
 from consumer.engine.cpus import usable_cpus
 from consumer.engine.deadline import Deadlines
 from consumer.engine.library import WhisperLibraryAdapter
+from consumer.engine.passes import EXACT, PADDED
 from consumer.engine.whisper_cli import WhisperCliEngine
 from consumer.observe.metrics import Metrics
 from consumer.settings import EngineSettings
@@ -44,7 +45,7 @@ async def transcribing(
 
 async def _load_engine(settings: EngineSettings, artifacts: Artifacts, metrics: Metrics) -> Engine:
     n_cpus = usable_cpus()
-    n_states = settings.whisper_states or n_cpus
+    n_states = settings.whisper_states or artifacts.tuned_states or n_cpus
     manifest = artifacts.manifest
     facts = EngineFacts(
         engine="library" if settings.use_whisper_library else "cli",
@@ -78,6 +79,7 @@ async def _load_engine(settings: EngineSettings, artifacts: Artifacts, metrics: 
             facts,
             n_states=n_states,
             n_cpus=n_cpus,
+            contexts=EXACT if artifacts.is_unpadded else PADDED,
             metrics=metrics,
             deadlines=deadlines,
         )

@@ -18,7 +18,7 @@ from consumer.engine.base import UNCONTENDED, EngineFacts, Options, Passage, Sam
 from consumer.engine.deadline import Deadlines
 from consumer.engine.native_work import NativeWork
 from consumer.engine.options import checked_options
-from consumer.engine.passes import HeardWindow, transcribe_window
+from consumer.engine.passes import PADDED, Contexts, HeardWindow, transcribe_window
 from consumer.engine.pool import StatePool
 from consumer.observe.metrics import Metrics
 from schemas import Segment, Word
@@ -34,10 +34,13 @@ class WhisperLibraryAdapter:
     and no more of it is decoded than that.
     """
 
-    def __init__(self, facts: EngineFacts, pool: StatePool, context: Context, metrics: Metrics) -> None:
+    def __init__(
+        self, facts: EngineFacts, pool: StatePool, context: Context, contexts: Contexts, metrics: Metrics
+    ) -> None:
         self.facts = facts
         self._pool = pool
         self._context = context
+        self._contexts = contexts
         self._metrics = metrics
         self._language_heard_last = "en"  # what recordings of unknown language are first tried in
 
@@ -52,6 +55,7 @@ class WhisperLibraryAdapter:
         n_states: int,
         metrics: Metrics,
         n_cpus: int = 1,
+        contexts: Contexts = PADDED,
         deadlines: Deadlines | None = None,
     ) -> Self:
         """Load the model and make the states. Raises ModelInitError or StateInitError."""
@@ -62,7 +66,7 @@ class WhisperLibraryAdapter:
         except BaseException:
             context.close()
             raise
-        return cls(facts, pool, context, metrics)
+        return cls(facts, pool, context, contexts, metrics)
 
     @property
     def seconds_ahead(self) -> float:
@@ -143,7 +147,7 @@ class WhisperLibraryAdapter:
                 initial_prompt=options.prompt,
                 n_threads=n_threads,
             )
-            heard = transcribe_window(state, window.samples, parameters, abort, guess=guess)
+            heard = transcribe_window(state, window.samples, parameters, abort, self._contexts, guess=guess)
             return heard, time.perf_counter() - started
 
         heard, seconds = await self._pool.run(native_work, window.seconds, work, repeatable=repeatable)

@@ -3,9 +3,8 @@
 A pass costs by the length of the encoder's context, however little is said in it: of 30 s at full length, of which
 a voice message fills five. Rules:
 
-1. A pass has a context fitted to its samples: 1.28 s more than they last, in multiples of 256 steps (the library pads
-   the keys of its attention to that, and what lies in the padding is left over from earlier jobs: whisper.cpp pull
-   request 3941), 512 steps at least (under that, the model loops).
+1. A pass has a context fitted to its samples: 1.28 s more than they last, rounded up to what the build of the library
+   hears well with (``Contexts``).
 2. A result that is empty, repeats itself or is unlikely is computed again at full context; the better one is kept:
    one that does not repeat itself, then the likelier one.
 3. The model may close its last segment before the samples end. If a second or more is left, that is another pass, with
@@ -28,8 +27,6 @@ from consumer.observe.metrics import Doubt
 STEPS_A_SECOND: Final = 50
 FULL_STEPS: Final = 1500
 CONTEXT_MARGIN_STEPS: Final = 64
-CONTEXT_UNIT_STEPS: Final = 256
-LEAST_CONTEXT_STEPS: Final = 512
 
 LEAST_REST_SECONDS: Final = 1.0
 LEAST_PROGRESS_SECONDS: Final = 0.1
@@ -39,6 +36,27 @@ LEAST_LOG_PROBABILITY: Final = -1.0
 REPEATED_RUN_TOKENS: Final = 5
 MOST_REPEATED_SHARE: Final = 0.25
 LEAST_LANGUAGE_PROBABILITY: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Contexts:
+    """Which lengths of the encoder's context a build of the library hears well with, in steps of 20 ms."""
+
+    unit_steps: int
+    least_steps: int
+
+    def fitted(self, seconds: float) -> int:
+        """Steps for so much audio, as ``Parameters.audio_ctx``: 0 means all of them (rule 1)."""
+        needed = seconds * STEPS_A_SECOND + CONTEXT_MARGIN_STEPS
+        fitted = max(self.least_steps, self.unit_steps * math.ceil(needed / self.unit_steps))
+        return fitted if fitted < FULL_STEPS else 0
+
+
+PADDED: Final = Contexts(unit_steps=256, least_steps=512)
+"""Of a library as it is published: it pads the keys of its attention to multiples of 256, and what lies in the padding
+is zeros or left over from earlier jobs. The less of that the better: under 512 the model loops."""
+EXACT: Final = Contexts(unit_steps=32, least_steps=384)
+"""Of a library with ``unpadded-context.patch``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,37 +79,36 @@ class HeardWindow:
 
 
 def transcribe_window(
-    state: State, samples: Samples, parameters: Parameters, abort: AbortFlag, *, guess: str | None = None
+    state: State,
+    samples: Samples,
+    parameters: Parameters,
+    abort: AbortFlag,
+    contexts: Contexts = PADDED,
+    *,
+    guess: str | None = None,
 ) -> HeardWindow:
     """Transcribe one window, shape (n,), float32, 16 kHz, n <= 480,000.
 
     ``guess`` asks for the language to be found out, and says which one is likely; ``parameters.language`` counts where
     it is None. Raises what ``State.transcribe`` raises.
     """
-    doubts: Counter[Doubt] = Counter()
+    listener = _Listener(state, abort, contexts)
     probability = None
     first: Transcription | None = None
     if guess is not None:
-        parameters, probability, first = _in_its_language(state, samples, parameters, abort, guess, doubts)
+        parameters, probability, first = listener.in_its_language(samples, parameters, guess)
     passes: list[Pass] = []
     start = 0
     while True:
         rest = samples[start:]
-        found = _sound(state, rest, parameters, abort, first, doubts)
+        found = listener.sound(rest, parameters, first)
         first = None
         seconds = rest.size / SAMPLE_RATE_HERTZ
         passes.append(Pass(start / SAMPLE_RATE_HERTZ, seconds, found))
         heard_seconds = found.segments[-1].end_seconds if found.segments else seconds
         if heard_seconds < LEAST_PROGRESS_SECONDS or seconds - heard_seconds < LEAST_REST_SECONDS:
-            return HeardWindow(tuple(passes), parameters.language, probability, doubts)
+            return HeardWindow(tuple(passes), parameters.language, probability, listener.doubts)
         start += round(heard_seconds * SAMPLE_RATE_HERTZ)
-
-
-def fitted_context(seconds: float) -> int:
-    """Steps of the encoder's context for so much audio, as ``Parameters.audio_ctx``: 0 means all of them (rule 1)."""
-    needed = seconds * STEPS_A_SECOND + CONTEXT_MARGIN_STEPS
-    fitted = max(LEAST_CONTEXT_STEPS, CONTEXT_UNIT_STEPS * math.ceil(needed / CONTEXT_UNIT_STEPS))
-    return fitted if fitted < FULL_STEPS else 0
 
 
 def repeated_share(tokens: Sequence[int]) -> float:
@@ -104,53 +121,52 @@ def repeated_share(tokens: Sequence[int]) -> float:
     return 1 - len(set(runs)) / len(runs) if runs else 0.0
 
 
-def _in_its_language(
-    state: State, samples: Samples, parameters: Parameters, abort: AbortFlag, guess: str, doubts: Counter[Doubt]
-) -> tuple[Parameters, float, Transcription | None]:
-    """The parameters with the language that is spoken, how likely it is, and the first pass if that was made in it."""
-    parameters = replace(parameters, language=guess)
-    found = _pass(state, samples, parameters, abort)
-    language, probability = _likeliest(state, parameters)
-    if probability < LEAST_LANGUAGE_PROBABILITY and _is_shortened(samples):
-        doubts[Doubt.LANGUAGE] += 1
-        _pass(state, samples, parameters, abort, full=True)
-        language, probability = _likeliest(state, parameters)
-    if language != guess:
-        doubts[Doubt.LANGUAGE] += 1
-    return replace(parameters, language=language), probability, found if language == guess else None
+class _Listener:
+    """Makes passes over one window, and counts those that were in doubt."""
 
+    def __init__(self, state: State, abort: AbortFlag, contexts: Contexts) -> None:
+        self._state = state
+        self._abort = abort
+        self._contexts = contexts
+        self.doubts: Counter[Doubt] = Counter()
 
-def _likeliest(state: State, parameters: Parameters) -> tuple[str, float]:
-    """The language that the pass before this heard, and how likely it is."""
-    return next(iter(state.languages_heard(parameters.n_threads).items()))
+    def in_its_language(
+        self, samples: Samples, parameters: Parameters, guess: str
+    ) -> tuple[Parameters, float, Transcription | None]:
+        """The parameters with the language that is spoken, how likely it is, and the pass if that was made in it."""
+        parameters = replace(parameters, language=guess)
+        found = self._pass(samples, parameters)
+        language, probability = self._likeliest(parameters)
+        if probability < LEAST_LANGUAGE_PROBABILITY and self._is_shortened(samples):
+            self.doubts[Doubt.LANGUAGE] += 1
+            self._pass(samples, parameters, full=True)
+            language, probability = self._likeliest(parameters)
+        if language != guess:
+            self.doubts[Doubt.LANGUAGE] += 1
+        return replace(parameters, language=language), probability, found if language == guess else None
 
+    def sound(self, samples: Samples, parameters: Parameters, found: Transcription | None) -> Transcription:
+        """One pass, if it was not made yet, and another at full context where its result is doubtful (rule 2)."""
+        found = found or self._pass(samples, parameters)
+        if not self._is_shortened(samples) or (doubt := _doubt(found)) is None:
+            return found
+        self.doubts[doubt] += 1
+        return max(self._pass(samples, parameters, full=True), found, key=_merit)
 
-def _sound(
-    state: State,
-    samples: Samples,
-    parameters: Parameters,
-    abort: AbortFlag,
-    found: Transcription | None,
-    doubts: Counter[Doubt],
-) -> Transcription:
-    """One pass, made again at full context where its result is doubtful (rule 2)."""
-    found = found or _pass(state, samples, parameters, abort)
-    if not _is_shortened(samples) or (doubt := _doubt(found)) is None:
-        return found
-    doubts[doubt] += 1
-    return max(_pass(state, samples, parameters, abort, full=True), found, key=_merit)
+    def _pass(self, samples: Samples, parameters: Parameters, *, full: bool = False) -> Transcription:
+        audio_ctx = 0 if full else self._fitted(samples)
+        return self._state.transcribe(samples, replace(parameters, audio_ctx=audio_ctx, one_pass=True), self._abort)
 
+    def _likeliest(self, parameters: Parameters) -> tuple[str, float]:
+        """The language that the pass before this heard, and how likely it is."""
+        return next(iter(self._state.languages_heard(parameters.n_threads).items()))
 
-def _pass(
-    state: State, samples: Samples, parameters: Parameters, abort: AbortFlag, *, full: bool = False
-) -> Transcription:
-    audio_ctx = 0 if full else fitted_context(samples.size / SAMPLE_RATE_HERTZ)
-    return state.transcribe(samples, replace(parameters, audio_ctx=audio_ctx, one_pass=True), abort)
+    def _is_shortened(self, samples: Samples) -> bool:
+        """Whether a pass over them has less than the full context, so that another may find more."""
+        return self._fitted(samples) != 0
 
-
-def _is_shortened(samples: Samples) -> bool:
-    """Whether a pass over them has less than the full context, so that another may find more."""
-    return fitted_context(samples.size / SAMPLE_RATE_HERTZ) != 0
+    def _fitted(self, samples: Samples) -> int:
+        return self._contexts.fitted(samples.size / SAMPLE_RATE_HERTZ)
 
 
 def _doubt(found: Transcription) -> Doubt | None:

@@ -9,8 +9,10 @@ from consumer.engine.artifacts.build import BuildRequest, build
 from consumer.engine.artifacts.errors import ArtifactError
 from consumer.engine.artifacts.locate import locate
 from consumer.engine.artifacts.machine import CPU_CLASSES, CpuClass, cpu_class, native_class, this_machine
-from consumer.engine.artifacts.manifest import read_manifest
+from consumer.engine.artifacts.manifest import Tuning, read_manifest
 from consumer.engine.artifacts.models import MODEL_CONFIGS, PRECISIONS, Precision, directory_name
+from consumer.engine.artifacts.packages import Packages
+from consumer.engine.artifacts.tune import tune
 from consumer.engine.artifacts.weights import parse_digest
 from consumer.operate.console import ConsoleProgress
 from consumer.settings import BuildSettings, EngineSettings
@@ -24,10 +26,16 @@ def build_artifacts(
     precisions: list[str] | None,
     weights: str | None,
     weights_digest: str | None,
+    tuned: bool,
     locations: BuildSettings,
     console: Console,
 ) -> None:
-    """Build one directory and print where it is. Raises ArtifactError."""
+    """Build one directory and print where it is. Raises ArtifactError.
+
+    ``tuned``: with every precision that was asked for, or all that the libraries can read, and measured.
+    """
+    if tuned and not precisions:
+        precisions = [one for one in PRECISIONS if not (prebuilt and one == "bf16-q8_0")]
     request = BuildRequest(
         size=settings.whisper_model_size,
         cpu_class=_cpu_class(cpu_class_name),
@@ -44,7 +52,19 @@ def build_artifacts(
             progress,
             index_url=locations.package_index_url,
         )
+        if tuned:
+            packages = Packages(locations.whisper_consumer_cache / "downloads", locations.package_index_url)
+            _show(tune(target, packages, progress), console)
     print(target)  # noqa: T201 - the result, for a pipe
+
+
+def _show(tuning: Tuning, console: Console) -> None:
+    """What was measured, fastest first, the choice marked."""
+    table = Table("precision", "states x threads", "x real time", "", box=None, header_style="bold")
+    for trial in sorted(tuning.trials, key=lambda trial: -trial.speed):
+        mark = "chosen" if trial == tuning.chosen else ""
+        table.add_row(trial.precision, f"{trial.states} x {trial.threads}", f"{trial.speed:.1f}", mark)
+    console.print(table)
 
 
 def list_artifacts(artifacts_dir: Path, console: Console) -> None:

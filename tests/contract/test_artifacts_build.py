@@ -1,6 +1,7 @@
 """Building artifacts out of real packages: what comes out is what whisper.cpp makes, and it runs."""
 
 import http.server
+import json
 import os
 import shutil
 import ssl
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,12 +23,14 @@ from consumer.engine.artifacts.digests import Digest, digest_file
 from consumer.engine.artifacts.downloads import download
 from consumer.engine.artifacts.errors import ArtifactError
 from consumer.engine.artifacts.ggml_file import read
+from consumer.engine.artifacts.locate import artifacts_in
 from consumer.engine.artifacts.machine import native_class, this_machine
 from consumer.engine.artifacts.manifest import read_manifest
 from consumer.engine.artifacts.models import LIBRARIES, PRECISIONS, WHISPER_CLI
 from consumer.engine.artifacts.packages import Packages, PinnedFile
 from consumer.engine.artifacts.progress import Silent
 from consumer.engine.artifacts.source import patches, source_tree
+from consumer.engine.artifacts.tune import tune
 from consumer.engine.artifacts.verify import try_in_child, verify
 from consumer.engine.artifacts.weights import given_weights, packaged_weights
 from consumer.engine.cpus import usable_cpus
@@ -222,6 +226,58 @@ class TestCompiled:
         )
         assert "country" in done.stdout
 
+    def test_a_context_of_any_length_is_heard_as_if_nothing_was_before(self, compiled: Path, sample: Path) -> None:
+        """Unpatched, the keys between 600 and 768 are those of the longer context before."""
+        first, _, again = (heard["tokens"] for heard in _heard(compiled, sample, 600, 0, 600))
+        assert first == again
+
+    def test_patched_loops_compute_what_the_published_ones_do(
+        self, compiled: Path, artifacts_dir: Path, sample: Path
+    ) -> None:
+        ours, theirs = (_heard(directory, sample, 768)[0] for directory in (compiled, _prebuilt(artifacts_dir)))
+        assert [token for token, _ in ours["tokens"]] == [token for token, _ in theirs["tokens"]]
+        differences = [abs(one - other) for (_, one), (_, other) in zip(ours["tokens"], theirs["tokens"], strict=True)]
+        assert max(differences) < 0.1
+
+    def test_weights_ask_for_huge_pages(self, compiled: Path, artifacts_dir: Path, sample: Path) -> None:
+        ours, theirs = (_heard(directory, sample, 768)[0] for directory in (compiled, _prebuilt(artifacts_dir)))
+        assert ours["advised_megabytes"] > 20  # tiny.en's weights and more
+        assert theirs["advised_megabytes"] == 0
+
+
+_HEAR = """
+import json, re, sys
+from pathlib import Path
+from typing import Any
+from binding import Context, Library, Parameters
+from tests.support.watched_engine import as_float, read_wav
+
+directory, sample, *contexts = sys.argv[1:]
+library = Library.load(Path(directory))
+with Context(library, Path(directory) / "ggml-tiny.en-q8_0.bin") as context, context.new_state() as state:
+    for steps in contexts:
+        found = state.transcribe(as_float(read_wav(Path(sample))), Parameters(audio_ctx=int(steps), one_pass=True))
+        tokens = [(token.id, token.log_probability) for segment in found.segments for token in segment.tokens]
+        mappings = re.findall(r"Rss: +(\\d+) kB(?:.*\\n)+?VmFlags:(.*)", Path("/proc/self/smaps").read_text())
+        advised = sum(int(kilobytes) for kilobytes, flags in mappings if " hg" in flags) / 1000
+        print(json.dumps({"tokens": tokens, "advised_megabytes": advised}))
+"""
+
+
+def _heard(directory: Path, sample: Path, *contexts: int) -> list[dict[str, Any]]:
+    """What one state hears in contexts of these lengths, one after another; in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", _HEAR, directory, sample, *map(str, contexts)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def _prebuilt(artifacts_dir: Path) -> Path:
+    return artifacts_dir / "whisper_tiny.en_xeon"
+
 
 def test_ready_made_libraries_get_no_model_that_they_cannot_read(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"cannot read bf16-q8_0: leave out --prebuilt"):
@@ -243,6 +299,18 @@ def test_patches_fit_the_source() -> None:
     tree = source_tree(CACHE_DIR / "libraries", Packages(CACHE_DIR / "downloads", None), Silent())
     fixed = (tree / "ggml" / "src" / "ggml-cpu" / "amx" / "mmq.cpp").read_text()
     assert '__asm__ volatile("" : : "r"(&tc) : "memory");\n    _tile_loadconfig(&tc);' in fixed
+
+
+def test_tuning_measures_each_precision_and_is_followed(artifacts_dir: Path, tmp_path: Path) -> None:
+    directory = shutil.copytree(_prebuilt(artifacts_dir), tmp_path / "whisper_tiny.en_xeon")
+    tuning = tune(directory, Packages(CACHE_DIR / "downloads", None), Silent())
+    assert {trial.precision for trial in tuning.trials} == {"q5_1", "q8_0"}
+    assert tuning.chosen in tuning.trials
+    manifest = verify(directory, "tiny.en", this_machine(), require_manifest=True)
+    assert manifest is not None
+    assert manifest.tuning == tuning
+    found = artifacts_in(directory, "tiny.en")
+    assert (found.precision, found.tuned_states) == (tuning.chosen.precision, tuning.chosen.states)
 
 
 class TestGivenWeights:

@@ -9,7 +9,7 @@ import pytest
 from binding import AbortFlag, Context, Library, Parameters, Samples, State
 from consumer.engine import passes
 from consumer.engine.artifacts.locate import locate
-from consumer.engine.passes import HeardWindow, transcribe_window
+from consumer.engine.passes import Contexts, HeardWindow, transcribe_window
 from consumer.observe.metrics import Doubt
 from tests.support.speech import SAMPLE_TEXT, word_error_rate
 from tests.support.watched_engine import RATE, as_float, joined, read_wav
@@ -66,11 +66,9 @@ def test_a_doubtful_result_is_computed_again_and_the_better_one_is_kept(
     state: State, speech: Samples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A context so short that the model loops or loses words: what the least length of rule 1 is for."""
-    monkeypatch.setattr(passes, "LEAST_CONTEXT_STEPS", 64)
-    monkeypatch.setattr(passes, "CONTEXT_UNIT_STEPS", 64)
     monkeypatch.setattr(passes, "CONTEXT_MARGIN_STEPS", -400)
     monkeypatch.setattr(passes, "LEAST_LOG_PROBABILITY", -0.25)
-    heard = transcribe_window(state, speech, Parameters(), AbortFlag())
+    heard = transcribe_window(state, speech, Parameters(), AbortFlag(), Contexts(unit_steps=64, least_steps=64))
     assert heard.doubts.total() >= 1
     assert word_error_rate(SAMPLE_TEXT, _text(heard)) == 0
 

@@ -19,6 +19,7 @@ from consumer.engine.artifacts.locate import Artifacts, locate
 from consumer.engine.base import EngineFacts
 from consumer.engine.deadline import Deadlines
 from consumer.engine.library import WhisperLibraryAdapter
+from consumer.engine.passes import PADDED
 from consumer.engine.pool import StatePool, T
 from consumer.observe.metrics import Metrics
 from consumer.transcriber import Transcriber
@@ -125,7 +126,7 @@ async def running_engine(artifacts_dir: Path, n_states: int = 2, size: Any = "ti
     assert artifacts.vad_model is not None
     context = Context(library, artifacts.model)
     pool = WatchedPool(context, VadContext(library, artifacts.vad_model), n_states, metrics, Deadlines())
-    engine = WhisperLibraryAdapter(facts_of(artifacts, size), pool, context, metrics)
+    engine = WhisperLibraryAdapter(facts_of(artifacts, size), pool, context, PADDED, metrics)
     try:
         yield RunningEngine(engine, pool, metrics)
     finally:

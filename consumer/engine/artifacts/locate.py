@@ -6,10 +6,11 @@ from typing import Literal
 
 from consumer.engine.artifacts.digests import digest_file
 from consumer.engine.artifacts.errors import ArtifactError
-from consumer.engine.artifacts.machine import BASELINE, CPU_CLASSES, Machine, this_machine
-from consumer.engine.artifacts.manifest import Manifest, read_manifest
+from consumer.engine.artifacts.machine import BASELINE, CPU_CLASSES, Machine, cpu_model, this_machine
+from consumer.engine.artifacts.manifest import Manifest, Tuning, is_unpadded, read_manifest
 from consumer.engine.artifacts.models import PRECISIONS, VAD_MODEL, WHISPER_CLI, Precision, directory_name, model_file
 from consumer.engine.artifacts.verify import unmet
+from consumer.engine.cpus import usable_cpus
 from consumer.settings import ModelSize
 
 # Base, greedy, 2 states x 1 thread, seconds of audio a second, from the project's measurements:
@@ -40,6 +41,17 @@ class Artifacts:
     cpu_class: str
     weights_sha256: str
     """Of the weights before quantisation; without a manifest, of the model file itself."""
+
+    @property
+    def is_unpadded(self) -> bool:
+        """See ``manifest.is_unpadded``."""
+        return is_unpadded(self.manifest)
+
+    @property
+    def tuned_states(self) -> int | None:
+        """How many states were the fastest on a machine like this one; None where that was not measured."""
+        tuning = _tuning(self.manifest)
+        return tuning.chosen.states if tuning and tuning.cpus == usable_cpus() else None
 
 
 def locate(
@@ -80,7 +92,7 @@ def artifacts_in(directory: Path, size: ModelSize, precision: Precision | Litera
     """The files of one directory, for example the one that ``pull`` returned. Raises ArtifactError."""
     manifest = read_manifest(directory)
     cpu_class = manifest.needs.cpu_class if manifest else _class_by_name(directory, size)
-    precision = _precision(directory, size, precision, cpu_class)
+    precision = _precision(directory, size, precision, cpu_class, _tuning(manifest))
     model = directory / model_file(size, precision)
     return Artifacts(
         directory=directory,
@@ -100,7 +112,15 @@ def _class_by_name(directory: Path, size: ModelSize) -> str:
     return names.get(directory.name, BASELINE.name)
 
 
-def _precision(directory: Path, size: ModelSize, wanted: Precision | Literal["auto"], cpu_class: str) -> Precision:
+def _tuning(manifest: Manifest | None) -> Tuning | None:
+    """What was measured on a CPU like this one."""
+    tuning = manifest.tuning if manifest else None
+    return tuning if tuning and tuning.cpu == cpu_model() else None
+
+
+def _precision(
+    directory: Path, size: ModelSize, wanted: Precision | Literal["auto"], cpu_class: str, tuning: Tuning | None
+) -> Precision:
     present = {p for p in PRECISIONS if (directory / model_file(size, p)).is_file()}
     if wanted != "auto":
         if wanted not in present:
@@ -109,6 +129,8 @@ def _precision(directory: Path, size: ModelSize, wanted: Precision | Literal["au
                 "set WHISPER_PRECISION to one of these, or to auto"
             )
         return wanted
+    if tuning and tuning.chosen.precision in present:
+        return tuning.chosen.precision
     order = _BY_SPEED_WITH_BF16 if cpu_class == "avx512bf16" else _BY_SPEED
     for precision in order:
         if precision in present:

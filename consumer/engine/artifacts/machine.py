@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from binding import machine_features
 from consumer.engine.artifacts.errors import ArtifactError
@@ -77,6 +78,16 @@ def this_machine() -> Machine:
         cpu_features=machine_features(),
         glibc=_glibc(),
     )
+
+
+@cache
+def cpu_model() -> str:
+    """What the kernel calls this CPU; empty where it does not say."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def cpu_class(name: str) -> CpuClass:

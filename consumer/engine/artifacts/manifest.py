@@ -1,13 +1,15 @@
 """manifest.json: what a directory of artifacts holds, what it came from and what it needs."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from consumer.engine.artifacts.errors import ArtifactError
 from consumer.engine.artifacts.models import MANIFEST, Precision
 from consumer.settings import ModelSize
+
+UNPADDED_CONTEXT: Final = "unpadded-context.patch"
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$")]
@@ -66,6 +68,25 @@ class ModelFacts(_Part):
     vad: FileName | None
 
 
+class Trial(_Part):
+    """How fast one way of running the model was: ``speed`` is seconds of audio a second, all states together."""
+
+    precision: Precision
+    states: Annotated[int, Field(ge=1)]
+    threads: Annotated[int, Field(ge=1)]
+    """Of each state."""
+    speed: Annotated[float, Field(gt=0)]
+
+
+class Tuning(_Part):
+    """What ``artifacts build --tune`` measured. It is followed on machines with the same CPU, and as many of them."""
+
+    cpu: str
+    cpus: Annotated[int, Field(ge=1)]
+    chosen: Trial
+    trials: tuple[Trial, ...]
+
+
 class Manifest(_Part):
     """The whole of manifest.json."""
 
@@ -77,10 +98,18 @@ class Manifest(_Part):
     needs: Needs
     files: dict[FileName, FileFacts]
     """Every file of the directory except the manifest."""
+    tuning: Tuning | None = None
+    """None where nothing was measured."""
 
     @property
     def total_bytes(self) -> int:
         return sum(facts.bytes for facts in self.files.values())
+
+
+def is_unpadded(manifest: Manifest | None) -> bool:
+    """Whether libraries hear contexts of any length exactly: those that were built with our patch for it."""
+    patches = manifest.engine.patches if manifest else ()
+    return any(patch.startswith(f"{UNPADDED_CONTEXT}:") for patch in patches)
 
 
 def parse_manifest(text: bytes, where: str) -> Manifest:
