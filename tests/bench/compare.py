@@ -1,198 +1,203 @@
 """The whole worker beside its opponents: the same weights, recordings and cores, in turn.
 
 Every mode of an opponent is tried once on some of the clips and on the long file; the best two of each go through all
-rounds, and the best of these is what the ratio is to. ``quick`` leaves the trying out and takes the modes that won it
-on the machines seen so far. The worker's time runs from the first event's send to the last transcript's arrival, with
-Kafka and the store on the same cores; the opponent's recordings are decoded beforehand.
+rounds, and the best of these is what the ratio is to. On the other work runs, beside us, what won on short clips. The
+worker's time runs from the first event's send to the last transcript's arrival, with Kafka and the store on the same
+cores; the opponents' recordings are decoded beforehand where they can be given samples.
 
-Latency is that of the sample of 11 s at a worker that has nothing else to do, event to transcript, beside the
-opponent's time for its samples alone with all cores.
+``quick`` leaves the trying out and the other work, and takes the modes that won it on the machines seen so far.
 """
 
 import statistics
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from consumer.engine.cpus import usable_cpus
 from consumer.settings import ModelSize
-from tests.bench import faster_whisper
-from tests.bench.faster_whisper import Mode
+from tests.bench import latency, peaks
 from tests.bench.journal import Journal
-from tests.bench.scoring import Score, score
-from tests.bench.worker import Run, latencies, run_worker, upload
+from tests.bench.opponents import Mode, Opponent, faster_whisper, pywhispercpp, whisper_cpp
+from tests.bench.runs import Run
+from tests.bench.work import Work, others, short_and_long, two_hours
+from tests.bench.worker import run_bare, run_worker, upload
 from tests.support.built import compiled_artifacts
-from tests.support.speech import SAMPLE_TEXT, Recording, corpus_set, write_long_recording
-from tests.support.stack import CORPUS_DIR, Stack, running_stack
+from tests.support.stack import Stack, running_stack
 
-LONG_SECONDS: Final = 14 * 60
-SCREENED_CLIPS: Final = 20
 BEST: Final = 2
-LATENCY_TIMES: Final = 10
-
 OURS: Final = "whisper-consumer, the whole worker"
-OPPONENTS: Final = ("faster-whisper",)
+BARE: Final = "whisper-consumer, the bare engine"
+OPPONENTS: Final[dict[str, Opponent]] = {
+    "faster-whisper": faster_whisper,
+    "whisper.cpp": whisper_cpp,
+    "pywhispercpp": pywhispercpp,
+}
+QUICK_OPPONENT: Final = "faster-whisper"
+"""It won against the others on every machine so far, by half at least."""
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """Recordings that are done together, how many of them show a mode's speed, and what was said in them."""
+class Comparison:
+    """What all runs of one call have in common."""
 
-    name: str
-    recordings: tuple[Recording, ...]
-    screened: int
-    said: tuple[str, ...]
-    """Each utterance, in order."""
+    journal: Journal
+    stack: Stack
+    artifacts_dir: Path
+    size: ModelSize
 
-    @property
-    def seconds(self) -> float:
-        return sum(recording.seconds for recording in self.recordings)
+    async def ours(self, work: Work, round_number: int) -> Run:
+        """The whole worker."""
+        run = partial(run_worker, self.stack, self.artifacts_dir, self.size, work.recordings, language=work.language)
+        return await self.journal.needed(f"{self.size} {work.name} {OURS} {round_number}", run)
 
-    def score(self, run: Run) -> Score:
-        return score(self.said, " ".join(run.texts))
+    async def theirs(self, mode: Mode, work: Work, occasion: int | str) -> Run | None:
+        """One opponent; None where this CPU cannot do that."""
+        recordings = work.recordings[: work.screened] if occasion == "screening" else work.recordings
+        files = [recording.path for recording in recordings]
+        run = partial(mode.run, self.size, files, work.language)
+        return await self.journal.once(f"{self.size} {work.name} {mode} {occasion}", run)
 
 
-async def measure(size: ModelSize, rounds: int, *, quick: bool, fresh: bool) -> dict[str, Any]:
+async def measure(size: ModelSize, rounds: int, *, quick: bool, fresh: bool, against: str | None) -> dict[str, Any]:
     """Returns the figures of all rounds. What an earlier call of the same code measured is not measured again."""
-    journal = Journal(fresh=fresh)
-    artifacts_dir = compiled_artifacts(size)
-    async with running_stack() as stack:
-        works, clips = _works(stack.directory)
-        await upload(stack, [recording for work in works for recording in work.recordings])
+    chosen = against or (QUICK_OPPONENT if quick else None)
+    opponents = {name: one for name, one in OPPONENTS.items() if chosen in (None, name)}
+    async with AsyncExitStack() as resources:
+        stack = await resources.enter_async_context(running_stack())
+        comparison = Comparison(Journal(fresh=fresh), stack, compiled_artifacts(size), size)
+        main_work = short_and_long(stack.directory)
+        other_work = [] if quick else others(stack.directory)
+        await upload(stack, [recording for work in (*main_work, *other_work) for recording in work.recordings])
         figures: dict[str, Any] = {}
-        for work in works:
-            opponents, screened = (_quick(work), {}) if quick else await _screen(journal, work, size)
-            found: dict[str, list[Run]] = {OURS: [], **{str(mode): [] for mode in opponents}}
-            for number in range(rounds):
-                run_ours = partial(run_worker, stack, artifacts_dir, size, work.recordings, warm_up=clips[:4])
-                ours = await journal.once(f"{size} {work.name} {OURS} {number}", run_ours)
-                count = len(work.recordings)
-                theirs = [await _opponent(journal, mode, size, work, count, number) for mode in opponents]
-                for name, run in zip(found, [ours, *theirs], strict=True):
-                    if run:
-                        found[name].append(run)
-                speeds = {name: round(work.seconds / made[-1].seconds, 2) for name, made in found.items() if made}
-                print(f"{work.name}, round {number + 1}: {speeds}", file=sys.stderr)
-            figures[work.name] = {
-                "audio_seconds": round(work.seconds, 1),
-                "screened": screened,
-                "runs": {name: _median(work, made) for name, made in found.items() if made},
-            }
-        latency = await _latency(journal, stack, artifacts_dir, size)
-    return {"size": size, "rounds": rounds, **_ratios(figures, latency), "latency": latency, "work": figures}
-
-
-def table(figures: dict[str, Any]) -> str:
-    """The medians as Markdown."""
-    about = figures["machine"]
-    lines = [
-        f"Model {figures['size']}, greedy, English, {about['cores']} cores of {about['cpu']} ({about['cpu_class']}), "
-        f"median of {figures['rounds']} rounds in turn.",
-        "",
-        "| work | who | x real time | WER (95 %) | CPU-seconds an audio second | memory peak |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, work in figures["work"].items():
-        lines += [
-            f"| {name} | {who} | {run['x']} | {100 * run['wer']:.1f} % ({100 * run['wer_low']:.1f} to "
-            f"{100 * run['wer_high']:.1f}) | {run['cpu_seconds_per_audio_second']} | {run['peak_megabytes']:.0f} MB |"
-            for who, run in work["runs"].items()
-        ]
-    latency = figures["latency"]
-    ratios = ", ".join(f"{name} {ratio}" for name, ratio in figures["ratios"].items())
-    return "\n".join(
-        [
-            *lines,
-            "",
-            f"One recording of 11 s, nothing else to do: {latency['ours_p50']} s from event to transcript (at worst "
-            f"{latency['ours_worst']} s), {latency['peer']} s in {latency['peer_mode']}.",
-            "",
-            f"Ours to the best opponent: {ratios}.",
-        ]
-    )
-
-
-def _works(directory: Path) -> tuple[tuple[Work, ...], list[Recording]]:
-    clips = corpus_set(CORPUS_DIR, "lsother")
-    path = directory / "long.wav"
-    texts = write_long_recording(path, clips, LONG_SECONDS)
-    long = Recording(path, " ".join(texts), LONG_SECONDS)
-    works = (
-        Work("short", tuple(clips), SCREENED_CLIPS, tuple(clip.text for clip in clips)),
-        Work("long", (long,), 1, tuple(texts)),
-    )
-    return works, clips
-
-
-def _quick(work: Work) -> list[Mode]:
-    n_cpus = usable_cpus()
-    if len(work.recordings) > 1:
-        return [Mode("int8", n_cpus, 1), Mode("int8", 1, n_cpus, 8)]
-    return [Mode("int8", 1, n_cpus, 8), Mode("int8", 1, n_cpus, 16)]
-
-
-async def _screen(journal: Journal, work: Work, size: ModelSize) -> tuple[list[Mode], dict[str, float]]:
-    """The best modes, and the speed of all that this CPU can do."""
-    speeds: dict[Mode, float] = {}
-    for mode in faster_whisper.modes(usable_cpus()):
-        if len(work.recordings) == 1 and mode.workers > 1 and not mode.batch:
-            continue  # a worker that waits
-        run = await _opponent(journal, mode, size, work, work.screened, "screening")
-        if run is not None:
-            speeds[mode] = round(sum(one.seconds for one in work.recordings[: work.screened]) / run.seconds, 2)
-            print(f"{work.name}, {mode}: {speeds[mode]}", file=sys.stderr)
-    best = sorted(speeds, key=lambda mode: speeds[mode], reverse=True)[:BEST]
-    return best, {str(mode): speed for mode, speed in speeds.items()}
-
-
-async def _opponent(
-    journal: Journal, mode: Mode, size: ModelSize, work: Work, count: int, occasion: int | str
-) -> Run | None:
-    files = [recording.path for recording in work.recordings[:count]]
-    return await journal.once(
-        f"{size} {work.name} {mode} {occasion}", lambda: faster_whisper.run(mode, size, files, "en")
-    )
-
-
-async def _latency(journal: Journal, stack: Stack, artifacts_dir: Path, size: ModelSize) -> dict[str, Any]:
-    sample = Recording(Path("consumer/operate/sample/jfk.wav"), SAMPLE_TEXT, 11.0)
-    ours = await latencies(stack, artifacts_dir, size, sample, LATENCY_TIMES)
-    mode = Mode("int8", 1, usable_cpus())
-    theirs = await journal.once(
-        f"{size} latency {mode}", lambda: faster_whisper.run(mode, size, [sample.path] * LATENCY_TIMES, "en")
-    )
-    if theirs is None:
-        raise RuntimeError(f"this CPU cannot run {mode}")
+        for work in main_work:
+            screened = {name: await _screen(comparison, one, work, quick=quick) for name, one in opponents.items()}
+            modes = [mode for best in screened.values() for mode in best]
+            figures[work.name] = await _rounds(comparison, work, modes, rounds)
+        winners = _fastest(figures["short"], [mode for best in screened.values() for mode in best])
+        for work in other_work:
+            if _knows(size, work):
+                figures[work.name] = await _rounds(comparison, work, winners, rounds)
+        if not quick and size == "base":
+            work = two_hours(stack.directory)
+            await upload(stack, work.recordings)
+            longest = [mode for mode in modes if str(mode) in _two_best(figures["long"])]
+            figures[work.name] = await _rounds(comparison, work, longest, 1)
+        waits = await latency.measure(comparison.journal, stack, comparison.artifacts_dir, size, quick=quick)
+        defaults = {} if quick else await _defaults(comparison, opponents, main_work[0])
+        bare = await run_bare(comparison.artifacts_dir, size, main_work[0].recordings)
+    figures["short"]["runs"][BARE] = _median(main_work[0], [bare.run])
+    measured = peaks.peaks()
+    share = peaks.share(size, bare.precision, bare.run.seconds, bare.contexts, bare.decoder_steps, measured)
     return {
-        "ours_p50": round(statistics.median(ours), 3),
-        "ours_worst": round(max(ours), 3),
-        "peer": round(theirs.seconds / LATENCY_TIMES, 3),
-        "peer_mode": str(mode),
+        "size": size,
+        "rounds": rounds,
+        **_ratios(figures, waits),
+        "latency": waits,
+        "work": figures,
+        "as_they_come": defaults,
+        "peaks": measured,
+        "share_of_peak": asdict(share),
     }
 
 
-def _median(work: Work, runs: list[Run]) -> dict[str, float]:
+def _knows(size: ModelSize, work: Work) -> bool:
+    """Whether a size of model knows the language of some work."""
+    return work.language == "en" or not size.endswith(".en")
+
+
+async def _screen(comparison: Comparison, opponent: Opponent, work: Work, *, quick: bool) -> Sequence[Mode]:
+    """The best modes of an opponent for some work: tried, or known."""
+    n_cpus, n_recordings = usable_cpus(), len(work.recordings)
+    if quick:
+        return opponent.favourites(n_cpus, n_recordings)
+    speeds: dict[Mode, float] = {}
+    seconds = sum(recording.seconds for recording in work.recordings[: work.screened])
+    for mode in opponent.modes(n_cpus):
+        if n_recordings == 1 and mode.at_once > 1 and "batched" not in str(mode):
+            continue  # a worker that waits
+        run = await comparison.theirs(mode, work, "screening")
+        if run is not None:
+            speeds[mode] = seconds / run.seconds
+            print(f"{work.name}, {mode}: {speeds[mode]:.2f}", file=sys.stderr)
+    return sorted(speeds, key=lambda mode: speeds[mode], reverse=True)[:BEST]
+
+
+async def _rounds(comparison: Comparison, work: Work, modes: Sequence[Mode], rounds: int) -> dict[str, Any]:
+    found: dict[str, list[Run]] = {OURS: [], **{str(mode): [] for mode in modes}}
+    for number in range(rounds):
+        found[OURS].append(await comparison.ours(work, number))
+        for mode in modes:
+            run = await comparison.theirs(mode, work, number)
+            if run is not None:
+                found[str(mode)].append(run)
+        speeds = {name: round(work.seconds / made[-1].seconds, 2) for name, made in found.items() if made}
+        print(f"{work.name}, round {number + 1}: {speeds}", file=sys.stderr)
+    return {
+        "audio_seconds": round(work.seconds, 1),
+        "runs": {name: _median(work, made) for name, made in found.items() if made},
+    }
+
+
+async def _defaults(comparison: Comparison, opponents: Mapping[str, Opponent], work: Work) -> dict[str, Any]:
+    """Everybody as a new user would run it: no language given, no mode chosen."""
+    files = [recording.path for recording in work.recordings[: work.screened]]
+    part = Work("short", work.recordings[: work.screened], work.said[: work.screened])
+    size, journal = comparison.size, comparison.journal
+    run = partial(run_worker, comparison.stack, comparison.artifacts_dir, size, part.recordings, language=None)
+    found = {OURS: _median(part, [await journal.needed(f"{size} as it comes {OURS}", run)])}
+    for opponent in opponents.values():
+        mode = opponent.as_it_comes(usable_cpus())
+        made = await journal.once(f"{size} as it comes {mode}", partial(mode.run, size, files, None))
+        if made is not None:
+            found[str(mode)] = _median(part, [made])
+    return found
+
+
+def _fastest(figures: dict[str, Any], modes: Sequence[Mode]) -> list[Mode]:
+    """The mode that won on short clips, where nothing else is known of some work."""
+    runs = figures["runs"]
+    return sorted((mode for mode in modes if str(mode) in runs), key=lambda mode: -float(runs[str(mode)]["x"]))[:1]
+
+
+def _two_best(figures: dict[str, Any]) -> list[str]:
+    peers = {name: run for name, run in figures["runs"].items() if name != OURS}
+    return sorted(peers, key=lambda name: -float(peers[name]["x"]))[:BEST]
+
+
+def _median(work: Work, runs: list[Run]) -> dict[str, Any]:
     seconds = statistics.median(run.seconds for run in runs)
     found = work.score(runs[0])
     return {
         "x": round(work.seconds / seconds, 2),
-        "wer": found.wer,
-        "wer_low": found.low,
-        "wer_high": found.high,
+        "wer": found and found.wer,
+        "wer_low": found and found.low,
+        "wer_high": found and found.high,
+        "words_invented": work.invented(runs[0]),
         "cpu_seconds_per_audio_second": round(statistics.median(run.cpu_seconds for run in runs) / work.seconds, 4),
         "peak_megabytes": round(max(run.peak_megabytes for run in runs)),
+        "load_seconds": round(statistics.median(run.load_seconds for run in runs), 2),
     }
 
 
-def _ratios(figures: dict[str, Any], latency: dict[str, Any]) -> dict[str, Any]:
+def _ratios(figures: dict[str, Any], waits: dict[str, Any]) -> dict[str, Any]:
     ratios: dict[str, float] = {}
-    wer: dict[str, float] = {}
+    wer: dict[str, float | None] = {}
     for name, work in figures.items():
         ours = work["runs"][OURS]
-        peer = max((run for who, run in work["runs"].items() if who != OURS), key=lambda run: float(run["x"]))
-        ratios[name] = round(ours["x"] / peer["x"], 3)
-        wer |= {f"ours_{name}": ours["wer"], f"peer_{name}": peer["wer"]}
-    ratios["latency"] = round(latency["peer"] / latency["ours_p50"], 3)
-    return {"ratios": ratios, "wer": wer}
+        peers = [run for who, run in work["runs"].items() if who not in (OURS, BARE)]
+        if peers:
+            peer = max(peers, key=lambda run: float(run["x"]))
+            ratios[name] = round(ours["x"] / peer["x"], 3)
+            ratios[f"{name} memory"] = round(ours["peak_megabytes"] / peer["peak_megabytes"], 3)
+            wer |= {f"ours_{name}": ours["wer"], f"peer_{name}": peer["wer"]}
+    ratios["latency"] = round(waits["alone"]["peer"]["p50"] / waits["alone"]["ours"]["p50"], 3)
+    bare = figures["short"]["runs"][BARE]["x"]
+    return {
+        "ratios": ratios,
+        "wer": wer,
+        "cost_over_the_bare_engine": round(bare / figures["short"]["runs"][OURS]["x"] - 1, 4),
+    }

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.bench.worker import Run
+from tests.bench.runs import Run
 from tests.support.cache import CACHE_DIR
 from tests.support.machine import machine
 
@@ -31,6 +31,12 @@ class Journal:
             self._path.write_text(json.dumps(self._runs))
         found = self._runs[name]
         return Run(**found) if found else None  # type: ignore[arg-type]  # as asdict made it
+
+    async def needed(self, name: str, run: Callable[[], Awaitable[Run]]) -> Run:
+        """As ``once``, where there is no machine that cannot."""
+        made = await self.once(name, run)
+        assert made is not None
+        return made
 
 
 def _state() -> str:

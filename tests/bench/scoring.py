@@ -1,4 +1,4 @@
-"""Word error rate as it is published: Whisper's English normaliser, errors by alignment, a confidence interval."""
+"""Word error rate as it is published: Whisper's normalisers, errors by alignment, a confidence interval."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ from typing import Final
 
 import jiwer
 import numpy as np
+from whisper_normalizer.basic import BasicTextNormalizer
 from whisper_normalizer.english import EnglishTextNormalizer
 
 RESAMPLES: Final = 2000
@@ -26,18 +27,18 @@ class Score:
         return f"{100 * self.wer:.1f} % ({100 * self.low:.1f} to {100 * self.high:.1f})"
 
 
-def score(said: Sequence[str], heard: str) -> Score:
+def score(said: Sequence[str], heard: str, language: str = "en") -> Score:
     """Score the text of a whole work against what was said in each of its utterances, in their order.
 
     Normalised texts are aligned as a whole, so that it does not matter who cut the audio where; an error belongs to the
     utterance whose word it meets, an insertion to that of the word before it. Utterances are resampled with replacement
     (bootstrap, percentiles; a fixed seed). Raises ValueError where nothing was said.
     """
-    references = [words for one in said if (words := _normalised(one))]
+    references = [words for one in said if (words := _normalised(one, language))]
     if not references:
         raise ValueError("there is no word to score against")
     lengths = np.array([len(words) for words in references])
-    errors = _errors(references, _normalised(heard))
+    errors = _errors(references, _normalised(heard, language))
     drawn = np.random.default_rng(0).integers(0, lengths.size, (RESAMPLES, lengths.size))
     shares = errors[drawn].sum(axis=1) / lengths[drawn].sum(axis=1)
     tail = 100 * (1 - CONFIDENCE) / 2
@@ -61,10 +62,10 @@ def _errors(references: list[list[str]], heard: list[str]) -> np.ndarray[tuple[i
     return errors
 
 
-def _normalised(text: str) -> list[str]:
-    return str(_normaliser()(text)).split()
+def _normalised(text: str, language: str) -> list[str]:
+    return str(_normaliser(english=language == "en")(text)).split()
 
 
 @cache
-def _normaliser() -> EnglishTextNormalizer:
-    return EnglishTextNormalizer()
+def _normaliser(*, english: bool) -> EnglishTextNormalizer | BasicTextNormalizer:
+    return EnglishTextNormalizer() if english else BasicTextNormalizer()

@@ -6,35 +6,36 @@ beforehand. What the worker costs is the ratio of the two, round by round.
 """
 
 import asyncio
+import contextlib
 import json
 import statistics
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError
+from pydantic import ValidationError
 
+from consumer.engine.artifacts.models import Precision
+from consumer.engine.cpus import usable_cpus
 from consumer.settings import ModelSize
+from schemas import Transcript, TranscriptCompleted
+from tests.bench.opponents.handing_in import hand_in
+from tests.bench.opponents.warm_up import WARM_UP
+from tests.bench.runs import Run
 from tests.bench.scoring import score
 from tests.support.built import compiled_artifacts
 from tests.support.speech import Recording, corpus_set
 from tests.support.stack import CORPUS_DIR, Stack, running_stack
 from tests.support.worker import Deployment, WorkerProcess, deploy
 
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run over some recordings; memory is that of the process and all its children."""
-
-    seconds: float
-    cpu_seconds: float
-    peak_megabytes: float
-    texts: list[str]
-    rest_megabytes: float = 0.0
+_LONGEST_WAIT_SECONDS: Final = 900
 
 
 async def measure(size: ModelSize, rounds: int) -> dict[str, Any]:
@@ -46,14 +47,14 @@ async def measure(size: ModelSize, rounds: int) -> dict[str, Any]:
     async with running_stack() as stack:
         await upload(stack, recordings)
         for number in range(rounds):
-            binding_seconds, binding_texts = await _binding(str(artifacts_dir), size, recordings)
-            worker = await run_worker(stack, artifacts_dir, size, recordings, warm_up=recordings[:4])
+            bare = await run_bare(artifacts_dir, size, recordings)
+            worker = await run_worker(stack, artifacts_dir, size, recordings)
             found.append(
                 {
-                    "binding_x": round(seconds / binding_seconds, 2),
+                    "binding_x": round(seconds / bare.run.seconds, 2),
                     "worker_x": round(seconds / worker.seconds, 2),
-                    "cost": round(worker.seconds / binding_seconds - 1, 4),
-                    "binding_wer": _rate(recordings, binding_texts),
+                    "cost": round(worker.seconds / bare.run.seconds - 1, 4),
+                    "binding_wer": _rate(recordings, bare.run.texts),
                     "worker_wer": _rate(recordings, worker.texts),
                     "rest_megabytes": round(worker.rest_megabytes),
                     "peak_megabytes": round(worker.peak_megabytes),
@@ -89,12 +90,23 @@ def table(figures: dict[str, Any]) -> str:
     )
 
 
-async def _binding(artifacts_dir: str, size: str, recordings: list[Recording]) -> tuple[float, list[str]]:
+@dataclass(frozen=True, slots=True)
+class Bare:
+    """A run of the bare engine, with what it did: steps of each pass's context, and steps of the decoder."""
+
+    run: Run
+    precision: Precision
+    contexts: list[int]
+    decoder_steps: int
+
+
+async def run_bare(artifacts_dir: Path, size: ModelSize, recordings: Sequence[Recording]) -> Bare:
+    """The engine without the worker around it, on recordings of one window each, decoded beforehand."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
         "tests.bench.binding_alone",
-        artifacts_dir,
+        str(artifacts_dir),
         size,
         *(str(recording.path) for recording in recordings),
         stdout=asyncio.subprocess.PIPE,
@@ -103,70 +115,31 @@ async def _binding(artifacts_dir: str, size: str, recordings: list[Recording]) -
     if process.returncode:
         raise RuntimeError(f"the binding alone ended with status {process.returncode}")
     answer = json.loads(output)
-    return answer["seconds"], answer["texts"]
+    return Bare(Run(**answer.pop("run")), **answer)
 
 
 async def upload(stack: Stack, recordings: Iterable[Recording]) -> None:
-    """Make the bucket and put the recordings there, by the names of their files."""
-    await stack.s3.create_bucket(Bucket="calls")
+    """Put the recordings into the bucket, which is made where it is missing, by the names of their files."""
+    with contextlib.suppress(stack.s3.exceptions.BucketAlreadyOwnedByYou):
+        await stack.s3.create_bucket(Bucket="calls")
     for recording in recordings:
         await stack.s3.put_object(Bucket="calls", Key=recording.path.name, Body=recording.path.read_bytes())
 
 
 async def run_worker(
-    stack: Stack, artifacts_dir: Path, size: ModelSize, recordings: Sequence[Recording], warm_up: Sequence[Recording]
+    stack: Stack,
+    artifacts_dir: Path,
+    size: ModelSize,
+    recordings: Sequence[Recording],
+    *,
+    language: str | None = "en",
+    in_hand: int = 0,
 ) -> Run:
-    """A fresh worker does these recordings, which were uploaded, after some that do not count."""
-    deployment = await _deploy(stack, artifacts_dir, size)
-    async with deployment.worker() as worker:
-        for recording in warm_up:
-            await deployment.announce("calls", recording.path.name)
-        await deployment.transcripts(len(warm_up))
-        rest = worker.resident_bytes()
-        resident = [rest]
-        watching = asyncio.create_task(_watch(worker, resident))
-        cpu_before = worker.cpu_seconds()
-        started = time.perf_counter()
-        for recording in recordings:
-            await deployment.announce("calls", recording.path.name)
-        found = await deployment.transcripts(len(warm_up) + len(recordings), timeout_seconds=1200)
-        seconds = time.perf_counter() - started
-        cpu_seconds = worker.cpu_seconds() - cpu_before
-        watching.cancel()
-        await asyncio.wait({watching})
-    texts = [found[recording.path.name].text for recording in recordings]
-    return Run(seconds, cpu_seconds, max(resident) / 1e6, texts, rest / 1e6)
+    """A fresh worker does these recordings, which were uploaded, after some that do not count.
 
-
-async def latencies(
-    stack: Stack, artifacts_dir: Path, size: ModelSize, recording: Recording, times: int
-) -> list[float]:
-    """Seconds from sending an event to reading its transcript, at a fresh worker that has nothing else to do.
-
-    Copies under other keys, one after another; the first, after which everything is loaded, does not count.
+    So many events are on their way at any time, the next one sent when a transcript arrives; 0: all from the start.
     """
-    deployment = await _deploy(stack, artifacts_dir, size)
-    found: list[float] = []
-    reader = AIOKafkaConsumer(
-        deployment.output_topic, bootstrap_servers=stack.clients.bootstrap_servers, auto_offset_reset="earliest"
-    )
-    await reader.start()
-    try:
-        async with deployment.worker():
-            for number in range(times + 1):
-                key = f"latency-{number}-{recording.path.name}"
-                await stack.s3.put_object(Bucket="calls", Key=key, Body=recording.path.read_bytes())
-                started = time.perf_counter()
-                await deployment.announce("calls", key)
-                await asyncio.wait_for(reader.getone(), 120)
-                found.append(time.perf_counter() - started)
-    finally:
-        await reader.stop()
-    return found[1:]
-
-
-async def _deploy(stack: Stack, artifacts_dir: Path, size: ModelSize) -> Deployment:
-    return await deploy(
+    deployment = await deploy(
         stack.clients,
         stack.store,
         artifacts_dir,
@@ -174,8 +147,80 @@ async def _deploy(stack: Stack, artifacts_dir: Path, size: ModelSize) -> Deploym
         buckets=("calls",),
         results_bucket=f"transcripts-{uuid4().hex[:8]}",  # else it would find those of the round before
         WHISPER_MODEL_SIZE=size,
-        WHISPER_LANGUAGE="en",
+        WHISPER_LANGUAGE=language or "auto",
     )
+    started = time.perf_counter()
+    async with deployment.worker() as worker, _arrivals(stack, deployment) as arrivals:
+        load_seconds = time.perf_counter() - started
+        for number in range(2 * usable_cpus()):
+            key = f"warm-up-{number}.wav"  # of its own: what has a result already costs nothing
+            await stack.s3.put_object(Bucket="calls", Key=key, Body=WARM_UP.read_bytes())
+            await arrivals.transcribe(key)
+        rest = worker.resident_bytes()
+        resident = [rest]
+        watching = asyncio.create_task(_watch(worker, resident))
+        cpu_before = worker.cpu_seconds()
+        handed_in = await hand_in([recording.path.name for recording in recordings], arrivals.transcribe, in_hand)
+        cpu_seconds = worker.cpu_seconds() - cpu_before
+        watching.cancel()
+        await asyncio.wait({watching})
+    return Run(
+        seconds=handed_in.seconds,
+        cpu_seconds=cpu_seconds,
+        peak_megabytes=max(resident) / 1e6,
+        texts=handed_in.texts,
+        load_seconds=load_seconds,
+        rest_megabytes=rest / 1e6,
+        waits=handed_in.waits,
+    )
+
+
+class _Arrivals:
+    """Texts by key, as the events of the output topic tell them."""
+
+    def __init__(self, stack: Stack, deployment: Deployment) -> None:
+        self._stack = stack
+        self._deployment = deployment
+        self._wanted: dict[str, asyncio.Future[TranscriptCompleted]] = {}
+
+    async def transcribe(self, key: str) -> str:
+        """Announce an object; its text, once its transcript is there."""
+        wanted: asyncio.Future[TranscriptCompleted] = asyncio.get_running_loop().create_future()
+        self._wanted[key] = wanted
+        await self._deployment.announce("calls", key)
+        event = await asyncio.wait_for(wanted, _LONGEST_WAIT_SECONDS)
+        if event.data.transcript is not None:
+            return event.data.transcript.text
+        assert event.data.reference is not None  # one of both is there
+        answer = await self._stack.s3.get_object(Bucket=event.data.reference.bucket, Key=event.data.reference.key)
+        async with answer["Body"] as body:
+            return Transcript.model_validate_json(await body.read()).text
+
+    async def read(self, reader: AIOKafkaConsumer) -> None:
+        """Give each event to whoever waits for it, for ever."""
+        try:
+            async for message in reader:
+                event = TranscriptCompleted.model_validate_json(message.value)
+                self._wanted.pop(event.subject).set_result(event)
+        except (KafkaError, ValidationError, KeyError) as error:
+            for wanted in self._wanted.values():
+                wanted.set_exception(error)
+
+
+@asynccontextmanager
+async def _arrivals(stack: Stack, deployment: Deployment) -> AsyncIterator[_Arrivals]:
+    reader = AIOKafkaConsumer(
+        deployment.output_topic, bootstrap_servers=stack.clients.bootstrap_servers, auto_offset_reset="earliest"
+    )
+    await reader.start()
+    arrivals = _Arrivals(stack, deployment)
+    reading = asyncio.create_task(arrivals.read(reader))
+    try:
+        yield arrivals
+    finally:
+        reading.cancel()
+        await asyncio.wait({reading})
+        await reader.stop()
 
 
 async def _watch(worker: WorkerProcess, resident: list[int]) -> None:

