@@ -11,6 +11,7 @@ from consumer.audio.decoder import Decoder
 from consumer.engine.artifacts.errors import ArtifactError
 from consumer.engine.artifacts.locate import Artifacts
 from consumer.engine.base import Engine, EngineFacts, Options
+from consumer.engine.cpu_watch import CpuWatch
 from consumer.engine.cpus import usable_cpus
 from consumer.engine.deadline import Deadlines
 from consumer.engine.library import WhisperLibraryAdapter
@@ -79,6 +80,7 @@ async def _load_engine(settings: EngineSettings, artifacts: Artifacts, metrics: 
             facts,
             n_states=n_states,
             n_cpus=n_cpus,
+            cpus_left=CpuWatch().left,
             contexts=EXACT if artifacts.is_unpadded else PADDED,
             metrics=metrics,
             deadlines=deadlines,

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from pathlib import Path
 from typing import Final, Self
@@ -55,6 +55,7 @@ class WhisperLibraryAdapter:
         n_states: int,
         metrics: Metrics,
         n_cpus: int = 1,
+        cpus_left: Callable[[], int] | None = None,
         contexts: Contexts = PADDED,
         deadlines: Deadlines | None = None,
     ) -> Self:
@@ -62,7 +63,9 @@ class WhisperLibraryAdapter:
         context = await asyncio.to_thread(Context, library, model)
         try:
             vad = await asyncio.to_thread(VadContext, library, vad_model) if vad_model else None
-            pool = StatePool(context, vad, n_states, metrics, deadlines or Deadlines(), n_cpus=n_cpus)
+            pool = StatePool(
+                context, vad, n_states, metrics, deadlines or Deadlines(), n_cpus=n_cpus, cpus_left=cpus_left
+            )
         except BaseException:
             context.close()
             raise

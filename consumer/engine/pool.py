@@ -46,10 +46,12 @@ class StatePool:
         deadlines: Deadlines,
         *,
         n_cpus: int = 1,
+        cpus_left: Callable[[], int] | None = None,
     ) -> None:
         """Make ``n_states`` states one after another. Raises StateInitError where memory is short.
 
         ``n_cpus``: how many threads may compute at once; where there are fewer states, each has several.
+        ``cpus_left`` tells how many of them other processes leave at present; all, where it is not given.
         """
         self._context = context
         self._vad = vad
@@ -57,6 +59,7 @@ class StatePool:
         self._deadlines = deadlines
         self._threads_a_place = min(max(1, n_cpus // n_states), MOST_THREADS)
         self._widest = max(1, min(n_cpus, MOST_THREADS) // self._threads_a_place)
+        self._cpus_left = cpus_left or (lambda: n_cpus)
         self.places = Places({WINDOW: n_states, DETECTION: 1})
         self._executor = ThreadPoolExecutor(n_states + 1, thread_name_prefix="whisper")
         self._free = [context.new_state() for _ in range(n_states)]
@@ -75,20 +78,25 @@ class StatePool:
         """Run ``work`` on so much audio in a thread with a state that nobody else uses, and a number of threads.
 
         The number is that of one place where the result must be ``repeatable`` to the last digit, else it depends on
-        who waits.
+        who waits, and on what other processes leave of the CPUs.
 
         When the caller is cancelled the work is told to abort, and the state goes back to the pool once the
         thread has really let go of it.
         """
+        left = self._cpus_left()
+        widest = 1 if repeatable else max(1, min(self._widest, left // self._threads_a_place))
         with self._metrics.windows_queued.track_inprogress():
-            places = await self.places.take(WINDOW, owner, 1 if repeatable else self._widest)
+            places = await self.places.take(WINDOW, owner, widest)
+        n_threads = places * self._threads_a_place
+        if not repeatable:
+            n_threads = min(n_threads, left)
         state, flag = self._free.pop(), AbortFlag()
         self._running.add(flag)
         self._metrics.states_busy.inc()
 
         def call() -> tuple[State, T]:
             usable = self._context.new_state() if state.is_closed else state  # the library freed it in an earlier error
-            return usable, work(usable, flag, places * self._threads_a_place)
+            return usable, work(usable, flag, n_threads)
 
         def release(done: "asyncio.Future[tuple[State, T]]") -> None:
             self._running.discard(flag)

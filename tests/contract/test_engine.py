@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -304,3 +305,22 @@ async def test_a_window_has_all_threads_to_itself_and_one_where_others_wait(arti
         fewer_states = StatePool(context, None, 2, metrics, Deadlines(), n_cpus=64)
         assert await fewer_states.run("a", 1.0, threads_given) == 4
         await fewer_states.close()
+
+
+async def test_threads_are_no_more_than_other_processes_leave(artifacts_dir: Path) -> None:
+    artifacts = locate(artifacts_dir, "tiny.en", "auto")
+    metrics = Metrics(CollectorRegistry())
+
+    def threads_given(_state: State, _flag: AbortFlag, n_threads: int) -> int:
+        return n_threads
+
+    with Context(Library.load(artifacts.directory), artifacts.model) as context:
+        for n_states in (1, 2):
+            left = iter([4, 1, 2])
+            pool = StatePool(context, None, n_states, metrics, Deadlines(), n_cpus=4, cpus_left=partial(next, left))
+            assert [await pool.run("a", 1.0, threads_given) for _ in range(3)] == [4, 1, 2]
+            await pool.close()
+
+        pool = StatePool(context, None, 1, metrics, Deadlines(), n_cpus=4, cpus_left=lambda: 1)
+        assert await pool.run("a", 1.0, threads_given, repeatable=True) == 4  # it must be, so that resuming finds it
+        await pool.close()
