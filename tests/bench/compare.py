@@ -73,19 +73,23 @@ async def measure(size: ModelSize, rounds: int, *, quick: bool, fresh: bool, aga
         other_work = [] if quick else others(stack.directory)
         await upload(stack, [recording for work in (*main_work, *other_work) for recording in work.recordings])
         figures: dict[str, Any] = {}
+        modes: dict[str, list[Mode]] = {}
         for work in main_work:
-            screened = {name: await _screen(comparison, one, work, quick=quick) for name, one in opponents.items()}
-            modes = [mode for best in screened.values() for mode in best]
-            figures[work.name] = await _rounds(comparison, work, modes, rounds)
-        winners = _fastest(figures["short"], [mode for best in screened.values() for mode in best])
+            screened: dict[str, float] = {}
+            modes[work.name] = [
+                mode
+                for one in opponents.values()
+                for mode in await _screen(comparison, one, work, screened, quick=quick)
+            ]
+            figures[work.name] = {**await _rounds(comparison, work, modes[work.name], rounds), "screened": screened}
+        winners = _fastest(figures["short"], modes["short"])[:1]
         for work in other_work:
             if _knows(size, work):
                 figures[work.name] = await _rounds(comparison, work, winners, rounds)
         if not quick and size == "base":
             work = two_hours(stack.directory)
             await upload(stack, work.recordings)
-            longest = [mode for mode in modes if str(mode) in _two_best(figures["long"])]
-            figures[work.name] = await _rounds(comparison, work, longest, 1)
+            figures[work.name] = await _rounds(comparison, work, _fastest(figures["long"], modes["long"])[:BEST], 1)
         waits = await latency.measure(comparison.journal, stack, comparison.artifacts_dir, size, quick=quick)
         defaults = {} if quick else await _defaults(comparison, opponents, main_work[0])
         bare = await run_bare(comparison.artifacts_dir, size, main_work[0].recordings)
@@ -109,8 +113,10 @@ def _knows(size: ModelSize, work: Work) -> bool:
     return work.language == "en" or not size.endswith(".en")
 
 
-async def _screen(comparison: Comparison, opponent: Opponent, work: Work, *, quick: bool) -> Sequence[Mode]:
-    """The best modes of an opponent for some work: tried, or known."""
+async def _screen(
+    comparison: Comparison, opponent: Opponent, work: Work, screened: dict[str, float], *, quick: bool
+) -> Sequence[Mode]:
+    """The best modes of an opponent for some work: tried, or known. What was tried is noted, times real time."""
     n_cpus, n_recordings = usable_cpus(), len(work.recordings)
     if quick:
         return opponent.favourites(n_cpus, n_recordings)
@@ -122,6 +128,7 @@ async def _screen(comparison: Comparison, opponent: Opponent, work: Work, *, qui
         run = await comparison.theirs(mode, work, "screening")
         if run is not None:
             speeds[mode] = seconds / run.seconds
+            screened[str(mode)] = round(speeds[mode], 2)
             print(f"{work.name}, {mode}: {speeds[mode]:.2f}", file=sys.stderr)
     return sorted(speeds, key=lambda mode: speeds[mode], reverse=True)[:BEST]
 
@@ -158,14 +165,9 @@ async def _defaults(comparison: Comparison, opponents: Mapping[str, Opponent], w
 
 
 def _fastest(figures: dict[str, Any], modes: Sequence[Mode]) -> list[Mode]:
-    """The mode that won on short clips, where nothing else is known of some work."""
+    """The modes that went through the rounds of some work, fastest first."""
     runs = figures["runs"]
-    return sorted((mode for mode in modes if str(mode) in runs), key=lambda mode: -float(runs[str(mode)]["x"]))[:1]
-
-
-def _two_best(figures: dict[str, Any]) -> list[str]:
-    peers = {name: run for name, run in figures["runs"].items() if name != OURS}
-    return sorted(peers, key=lambda name: -float(peers[name]["x"]))[:BEST]
+    return sorted((mode for mode in modes if str(mode) in runs), key=lambda mode: -float(runs[str(mode)]["x"]))
 
 
 def _median(work: Work, runs: list[Run]) -> dict[str, Any]:
