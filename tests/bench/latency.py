@@ -30,7 +30,8 @@ async def measure(
     journal: Journal, stack: Stack, artifacts_dir: Path, size: ModelSize, *, quick: bool
 ) -> dict[str, Any]:
     """Seconds at the median, at the 95th percentile and at worst, for each depth; ``quick`` leaves the queue out, and
-    the mode that is for queues."""
+    the mode that is for queues.
+    """
     n_cpus = usable_cpus()
     alone = [_copy(stack.directory / f"alone-{number}.wav") for number in range(TIMES)]
     await upload(stack, alone)
