@@ -34,11 +34,17 @@ def build_artifacts(
 
     ``tuned``: with every precision that was asked for, or all that the libraries can read, and measured.
     """
+    chosen_class = _cpu_class(cpu_class_name)
+    if tuned and chosen_class not in this_machine().classes():
+        raise ArtifactError(
+            f"this machine cannot run a build for {chosen_class.name}, so nothing can be measured here: build it "
+            "without --tune, or tune it on a machine that can"
+        )
     if tuned and not precisions:
         precisions = [one for one in PRECISIONS if not (prebuilt and one == "bf16-q8_0")]
     request = BuildRequest(
         size=settings.whisper_model_size,
-        cpu_class=_cpu_class(cpu_class_name),
+        cpu_class=chosen_class,
         prebuilt=prebuilt,
         precisions=tuple(map(_precision, precisions)) if precisions else None,
         weights=weights,

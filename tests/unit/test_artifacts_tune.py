@@ -5,15 +5,19 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from consumer.engine.artifacts import locate
+from consumer.engine.artifacts.errors import ArtifactError
 from consumer.engine.artifacts.locate import artifacts_in
 from consumer.engine.artifacts.machine import cpu_model
 from consumer.engine.artifacts.manifest import Manifest, Trial, Tuning, read_manifest, write_manifest
 from consumer.engine.artifacts.models import MANIFEST, PRECISIONS, Precision, model_file
 from consumer.engine.artifacts.tune import SCATTER, choose, shapes
 from consumer.engine.cpus import usable_cpus
-from tests.support.artifacts import make_artifacts
+from consumer.operate import build as operate_build
+from consumer.settings import BuildSettings, EngineSettings, load
+from tests.support.artifacts import XEON, make_artifacts
 
 BYTES: dict[Precision, int] = {"q5_1": 1, "q8_0": 2, "bf16-q8_0": 3, "bf16": 4, "f16": 5}
 
@@ -42,6 +46,25 @@ def test_the_choice_is_as_fast_as_the_fastest_and_no_smaller_file_is(made: list[
 def test_a_larger_file_must_be_faster_by_more_than_measurements_scatter() -> None:
     assert choose(trials_of({"q8_0": 10.0, "bf16": 10.2}), BYTES).precision == "q8_0"
     assert choose(trials_of({"q8_0": 10.0, "bf16": 10.5}), BYTES).precision == "bf16"
+
+
+def test_what_this_machine_cannot_run_is_not_built_to_be_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operate_build, "this_machine", lambda: XEON)
+    with pytest.raises(ArtifactError, match=r"cannot run a build for avx512, .* without --tune, or"):
+        operate_build.build_artifacts(
+            load(EngineSettings, whisper_model_size="tiny.en", whisper_artifacts_dir=tmp_path),
+            prebuilt=False,
+            cpu_class_name="avx512",
+            precisions=None,
+            weights=None,
+            weights_digest=None,
+            tuned=True,
+            locations=load(BuildSettings, whisper_consumer_cache=tmp_path / "cache"),
+            console=Console(),
+        )
+    assert not any(tmp_path.iterdir())
 
 
 class TestFollowed:
