@@ -15,7 +15,7 @@ from consumer.engine.cpu_watch import CpuWatch
 from consumer.engine.cpus import usable_cpus
 from consumer.engine.deadline import Deadlines
 from consumer.engine.library import WhisperLibraryAdapter
-from consumer.engine.passes import EXACT, PADDED
+from consumer.engine.passes import contexts_of
 from consumer.engine.whisper_cli import WhisperCliEngine
 from consumer.observe.metrics import Metrics
 from consumer.settings import EngineSettings
@@ -81,7 +81,7 @@ async def _load_engine(settings: EngineSettings, artifacts: Artifacts, metrics: 
             n_states=n_states,
             n_cpus=n_cpus,
             cpus_left=CpuWatch().left,
-            contexts=EXACT if artifacts.is_unpadded else PADDED,
+            contexts=contexts_of(manifest),
             metrics=metrics,
             deadlines=deadlines,
         )

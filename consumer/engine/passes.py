@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from binding import SAMPLE_RATE_HERTZ, AbortFlag, Parameters, Samples, State, Transcription
+from consumer.engine.artifacts.manifest import Manifest
 from consumer.observe.metrics import Doubt
 
 STEPS_A_SECOND: Final = 50
@@ -56,7 +57,14 @@ PADDED: Final = Contexts(unit_steps=256, least_steps=512)
 """Of a library as it is published: it pads the keys of its attention to multiples of 256, and what lies in the padding
 is zeros or left over from earlier jobs. The less of that the better: under 512 the model loops."""
 EXACT: Final = Contexts(unit_steps=32, least_steps=384)
-"""Of a library with ``unpadded-context.patch``."""
+"""Of a library with our patch for it."""
+UNPADDED_CONTEXT: Final = "unpadded-context.patch"
+
+
+def contexts_of(manifest: Manifest | None) -> Contexts:
+    """Those of the libraries in a directory of artifacts; without a manifest they count as published."""
+    patches = manifest.engine.patches if manifest else ()
+    return EXACT if any(patch.startswith(f"{UNPADDED_CONTEXT}:") for patch in patches) else PADDED
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import numpy as np
 from binding import AbortFlag, Context, Library, Parameters, Samples, State
 from consumer.engine.artifacts.locate import locate
 from consumer.engine.cpus import usable_cpus
-from consumer.engine.passes import EXACT, PADDED, HeardWindow, Pass, transcribe_window
+from consumer.engine.passes import HeardWindow, Pass, contexts_of, transcribe_window
 from tests.bench.runs import Run
 from tests.support.speech import samples_of
 
@@ -27,7 +27,7 @@ def main() -> None:
     artifacts = locate(Path(sys.argv[1]), sys.argv[2])  # type: ignore[arg-type]  # checked by the caller
     library = Library.load(artifacts.directory)
     recordings = [samples_of(Path(name)).astype(np.float32) / np.float32(32768) for name in sys.argv[3:]]
-    contexts = EXACT if artifacts.is_unpadded else PADDED
+    contexts = contexts_of(artifacts.manifest)
     n_states = usable_cpus()
     with Context(library, artifacts.model) as context, ThreadPoolExecutor(n_states) as threads:
         free: SimpleQueue[State] = SimpleQueue()

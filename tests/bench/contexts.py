@@ -22,7 +22,7 @@ from binding import AbortFlag, Context, Library, Parameters, Samples, State, Vad
 from consumer.audio.speech import SAMPLE_RATE_HERTZ, Window, find_speech
 from consumer.engine.artifacts.locate import locate
 from consumer.engine.cpus import usable_cpus
-from consumer.engine.passes import EXACT, FULL_STEPS, PADDED, Contexts, HeardWindow, transcribe_window
+from consumer.engine.passes import FULL_STEPS, Contexts, HeardWindow, contexts_of, transcribe_window
 from consumer.settings import ModelSize
 from tests.bench.scoring import score
 from tests.support.built import compiled_artifacts
@@ -37,7 +37,7 @@ def measure(size: ModelSize) -> dict[str, Any]:
     """Returns the figures of each set that this size of model can hear."""
     artifacts = locate(compiled_artifacts(size), size)
     library = Library.load(artifacts.directory)
-    fitted = EXACT if artifacts.is_unpadded else PADDED
+    fitted = contexts_of(artifacts.manifest)
     languages = corpus_languages(CORPUS_DIR)
     found: dict[str, Any] = {}
     if artifacts.vad_model is None:

@@ -20,9 +20,11 @@ import numpy as np
 from prometheus_client import CollectorRegistry
 
 from binding import Library
+from consumer.engine.artifacts.manifest import read_manifest
 from consumer.engine.base import EngineFacts, Options, Samples
 from consumer.engine.cpus import usable_cpus
 from consumer.engine.library import WhisperLibraryAdapter
+from consumer.engine.passes import contexts_of
 from consumer.observe.metrics import Metrics
 
 
@@ -39,6 +41,7 @@ async def main() -> None:
         facts,
         n_states=n_cpus,
         n_cpus=n_cpus,
+        contexts=contexts_of(read_manifest(Path(request["directory"]))),
         metrics=Metrics(CollectorRegistry()),
     )
     load_seconds = time.monotonic() - load_began

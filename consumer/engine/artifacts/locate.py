@@ -7,7 +7,7 @@ from typing import Literal
 from consumer.engine.artifacts.digests import digest_file
 from consumer.engine.artifacts.errors import ArtifactError
 from consumer.engine.artifacts.machine import BASELINE, CPU_CLASSES, Machine, cpu_model, this_machine
-from consumer.engine.artifacts.manifest import Manifest, Tuning, is_unpadded, read_manifest
+from consumer.engine.artifacts.manifest import Manifest, Tuning, read_manifest
 from consumer.engine.artifacts.models import PRECISIONS, VAD_MODEL, WHISPER_CLI, Precision, directory_name, model_file
 from consumer.engine.artifacts.verify import unmet
 from consumer.engine.cpus import usable_cpus
@@ -41,11 +41,6 @@ class Artifacts:
     cpu_class: str
     weights_sha256: str
     """Of the weights before quantisation; without a manifest, of the model file itself."""
-
-    @property
-    def is_unpadded(self) -> bool:
-        """See ``manifest.is_unpadded``."""
-        return is_unpadded(self.manifest)
 
     @property
     def tuned_states(self) -> int | None:

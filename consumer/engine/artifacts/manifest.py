@@ -1,15 +1,13 @@
 """manifest.json: what a directory of artifacts holds, what it came from and what it needs."""
 
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from consumer.engine.artifacts.errors import ArtifactError
 from consumer.engine.artifacts.models import MANIFEST, Precision
 from consumer.settings import ModelSize
-
-UNPADDED_CONTEXT: Final = "unpadded-context.patch"
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._+-]{0,127}$")]
@@ -104,12 +102,6 @@ class Manifest(_Part):
     @property
     def total_bytes(self) -> int:
         return sum(facts.bytes for facts in self.files.values())
-
-
-def is_unpadded(manifest: Manifest | None) -> bool:
-    """Whether libraries hear contexts of any length exactly: those that were built with our patch for it."""
-    patches = manifest.engine.patches if manifest else ()
-    return any(patch.startswith(f"{UNPADDED_CONTEXT}:") for patch in patches)
 
 
 def parse_manifest(text: bytes, where: str) -> Manifest:

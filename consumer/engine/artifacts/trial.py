@@ -14,8 +14,8 @@ from queue import SimpleQueue
 import numpy as np
 
 from binding import AbortFlag, Context, Library, Parameters, State
-from consumer.engine.artifacts.manifest import is_unpadded, read_manifest
-from consumer.engine.passes import EXACT, PADDED, transcribe_window
+from consumer.engine.artifacts.manifest import read_manifest
+from consumer.engine.passes import contexts_of, transcribe_window
 
 LEAST_TIMES = 4
 
@@ -28,7 +28,7 @@ def main() -> None:
         samples = np.frombuffer(file.readframes(file.getnframes()), np.int16).astype(np.float32) / np.float32(32768)
         rate = file.getframerate()
     parameters = Parameters(n_threads=n_threads)
-    contexts = EXACT if is_unpadded(read_manifest(directory)) else PADDED
+    contexts = contexts_of(read_manifest(directory))
     library = Library.load(directory)
     with Context(library, model) as context, ThreadPoolExecutor(n_states) as threads:
         free: SimpleQueue[State] = SimpleQueue()
