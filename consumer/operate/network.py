@@ -3,6 +3,8 @@
 import asyncio
 import random
 import socket
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import aiohttp
@@ -10,22 +12,50 @@ import aiohttp
 LOOPBACK = "127.0.0.1"
 _FIRST_PORT = 10_000
 _USUAL_EPHEMERAL_PORT = 32_768
+_PORTS_PER_BLOCK = 64
 _PROBE_TIMEOUT_SECONDS = 2.0
 
 
 def free_ports(count: int) -> list[int]:
-    """``count`` different TCP ports of the loopback interface that nobody listens on.
+    """``count`` different TCP ports of the loopback interface that nobody listens on. Raises OSError.
 
-    They lie below the range from which the kernel takes ports for outgoing connections: between this
-    call and the moment when a slow server binds its port, no connection of anyone can take it.
+    No other process that asks here is given them as long as this one lives, and they lie below the range from
+    which the kernel takes ports for outgoing connections: a slow server may bind its port a minute after this
+    call, or let go of it and bind it again, and finds it free.
+    """
+    ports = list(islice(filter(_is_free, islice(_own_ports, 100 * count)), count))
+    if len(ports) < count:
+        raise OSError(f"found {len(ports)} free ports from {_FIRST_PORT} on, {count} are needed")
+    return ports
+
+
+def _claimed_ports() -> Iterator[int]:
+    """The ports of one block after the other that this process makes its own, and all again after the last.
+
+    A block belongs to the process that has bound its name as an abstract Unix socket: such names are as wide as
+    ports are (one set for each network namespace), and the kernel lets go of them when the process ends.
     """
     first_ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
     # Where the machine gives nearly all ports to outgoing connections, the guarantee shrinks to "free now".
-    pool = range(_FIRST_PORT, first_ephemeral if first_ephemeral > _FIRST_PORT + count else _USUAL_EPHEMERAL_PORT)
-    ports = [port for port in random.SystemRandom().sample(pool, min(len(pool), 20 * count)) if _is_free(port)]
-    if len(ports) < count:
-        raise OSError(f"found {len(ports)} free ports between {pool.start} and {pool.stop}, {count} are needed")
-    return ports[:count]
+    end = first_ephemeral if first_ephemeral > 2 * _FIRST_PORT else _USUAL_EPHEMERAL_PORT
+    blocks = [range(first, min(first + _PORTS_PER_BLOCK, end)) for first in range(_FIRST_PORT, end, _PORTS_PER_BLOCK)]
+    claims: list[socket.socket] = []
+    own: list[int] = []
+    for block in random.SystemRandom().sample(blocks, len(blocks)):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0whisper-consumer/ports/{block.start}")
+        except OSError:
+            claim.close()
+            continue
+        claims.append(claim)
+        own.extend(block)
+        yield from block
+    while own:
+        yield from own
+
+
+_own_ports = _claimed_ports()
 
 
 def _is_free(port: int) -> bool:
