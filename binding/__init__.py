@@ -20,10 +20,9 @@ from binding.errors import (
 from binding.library import Library
 from binding.results import Segment, Token, Transcription, Word
 from binding.samples import SAMPLE_RATE_HERTZ, Samples
-from binding.vad import FRAME_SAMPLES, VadContext
+from binding.vad_file import read_vad_weights
 
 __all__ = [
-    "FRAME_SAMPLES",
     "SAMPLE_RATE_HERTZ",
     "AbortFlag",
     "Aborted",
@@ -39,8 +38,8 @@ __all__ = [
     "StateInitError",
     "Token",
     "Transcription",
-    "VadContext",
     "WhisperLibraryError",
     "Word",
     "machine_features",
+    "read_vad_weights",
 ]

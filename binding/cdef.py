@@ -17,7 +17,6 @@ MINIMUM_VERSION: Final = (1, 8, 1)
 DECLARATIONS: Final = """
 struct whisper_context;
 struct whisper_state;
-struct whisper_vad_context;
 
 typedef bool (*ggml_abort_callback)(void * data);
 typedef bool (*whisper_encoder_begin_callback)(
@@ -120,12 +119,6 @@ struct whisper_full_params {
     struct whisper_vad_params vad_params;
 };
 
-struct whisper_vad_context_params {
-    int n_threads;
-    bool use_gpu;
-    int gpu_device;
-};
-
 const char * whisper_version(void);
 const char * whisper_print_system_info(void);
 void whisper_log_set(ggml_log_callback log_callback, void * user_data);
@@ -169,13 +162,6 @@ int whisper_full_n_tokens_from_state(struct whisper_state * state, int i_segment
 const char * whisper_full_get_token_text_from_state(
     struct whisper_context * ctx, struct whisper_state * state, int i_segment, int i_token);
 whisper_token_data whisper_full_get_token_data_from_state(struct whisper_state * state, int i_segment, int i_token);
-
-struct whisper_vad_context * whisper_vad_init_from_file_with_params(
-    const char * path_model, struct whisper_vad_context_params params);
-bool whisper_vad_detect_speech(struct whisper_vad_context * vctx, const float * samples, int n_samples);
-int whisper_vad_n_probs(struct whisper_vad_context * vctx);
-float * whisper_vad_probs(struct whisper_vad_context * vctx);
-void whisper_vad_free(struct whisper_vad_context * ctx);
 """
 
 LIBC_DECLARATIONS: Final = "size_t strlen(const char * s);"
@@ -190,7 +176,6 @@ STRUCT_SIZES: Final = {
     "struct whisper_full_params": 304,
     "whisper_token_data": 56,
     "struct whisper_vad_params": 24,
-    "struct whisper_vad_context_params": 12,
 }
 
 # Default values at byte offsets of whisper_full_params: (offset, struct format, values). The two

@@ -8,30 +8,11 @@ dimensions; that the weights are the right ones is for the manifest's SHA-256 to
 
 import math
 import os
-import struct
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from binding.errors import ModelInitError
-
-MAGIC: Final = 0x67676D6C
-
-# ggml tensor types: (values in a block, bytes of a block), from ggml/src/ggml.c of 1.8.5.
-TYPE_BLOCKS: Final = {
-    0: (1, 4),  # f32
-    1: (1, 2),  # f16
-    2: (32, 18),  # q4_0
-    3: (32, 20),  # q4_1
-    6: (32, 22),  # q5_0
-    7: (32, 24),  # q5_1
-    8: (32, 34),  # q8_0
-    10: (256, 84),  # q2_k
-    11: (256, 110),  # q3_k
-    12: (256, 144),  # q4_k
-    13: (256, 176),  # q5_k
-    14: (256, 210),  # q6_k
-    30: (1, 2),  # bf16
-}
+from binding.ggml_file import MAGIC, TYPE_BLOCKS, Damaged, read, skip
 
 # (name, least, most) of the header's fields; the bounds hold every published Whisper model with room.
 _HEADER: Final = (
@@ -56,63 +37,46 @@ def check_model_file(path: Path) -> None:
             _check(file, os.fstat(file.fileno()).st_size)
     except OSError as error:
         raise ModelInitError(f"cannot read the model file {path}: {error.strerror}") from error
-    except _Damaged as error:
+    except Damaged as error:
         raise ModelInitError(f"{path} is not a usable ggml Whisper model: {error}") from None
-
-
-class _Damaged(Exception):
-    pass
 
 
 def _check(file: BinaryIO, size_bytes: int) -> None:
     if size_bytes == 0:
-        raise _Damaged("the file is empty")
-    (magic,) = _read(file, "<I")
+        raise Damaged("the file is empty")
+    (magic,) = read(file, "<I")
     if magic != MAGIC:
-        raise _Damaged(f"it begins with {magic:#010x}, expected the magic {MAGIC:#010x}")
-    header = _read(file, f"<{len(_HEADER)}i")
+        raise Damaged(f"it begins with {magic:#010x}, expected the magic {MAGIC:#010x}")
+    header = read(file, f"<{len(_HEADER)}i")
     for (name, least, most), value in zip(_HEADER, header, strict=True):
         if not least <= value <= most:
-            raise _Damaged(f"header field {name} is {value}, expected {least} to {most}")
-    n_mels, n_fft = _read(file, "<2i")
+            raise Damaged(f"header field {name} is {value}, expected {least} to {most}")
+    n_mels, n_fft = read(file, "<2i")
     if n_mels != header[9] or not 1 <= n_fft <= 4_096:
-        raise _Damaged(f"mel filters of shape ({n_mels}, {n_fft}) do not fit the header's {header[9]} bands")
-    _skip(file, 4 * n_mels * n_fft, size_bytes)
-    (n_tokens,) = _read(file, "<i")
+        raise Damaged(f"mel filters of shape ({n_mels}, {n_fft}) do not fit the header's {header[9]} bands")
+    skip(file, 4 * n_mels * n_fft, size_bytes)
+    (n_tokens,) = read(file, "<i")
     if not 0 < n_tokens <= header[0]:
-        raise _Damaged(f"{n_tokens} tokens in the vocabulary, the header says {header[0]}")
+        raise Damaged(f"{n_tokens} tokens in the vocabulary, the header says {header[0]}")
     for _ in range(n_tokens):
-        (length,) = _read(file, "<I")
-        _skip(file, length, size_bytes)
+        (length,) = read(file, "<I")
+        skip(file, length, size_bytes)
     n_tensors = 0
     while file.tell() < size_bytes:
         _check_tensor(file, size_bytes)
         n_tensors += 1
     if n_tensors == 0:
-        raise _Damaged("it holds no weights")
+        raise Damaged("it holds no weights")
 
 
 def _check_tensor(file: BinaryIO, size_bytes: int) -> None:
-    n_dims, name_bytes, kind = _read(file, "<3i")
+    n_dims, name_bytes, kind = read(file, "<3i")
     if not (1 <= n_dims <= 4 and 0 < name_bytes <= 256 and kind in TYPE_BLOCKS):
-        raise _Damaged(f"no tensor begins at byte {file.tell() - 12}")
-    shape = _read(file, f"<{n_dims}i")
-    _skip(file, name_bytes, size_bytes)
+        raise Damaged(f"no tensor begins at byte {file.tell() - 12}")
+    shape = read(file, f"<{n_dims}i")
+    skip(file, name_bytes, size_bytes)
     block_values, block_bytes = TYPE_BLOCKS[kind]
     n_values = math.prod(shape)
     if n_values <= 0 or n_values % block_values:
-        raise _Damaged(f"a tensor at byte {file.tell()} has the impossible shape {shape}")
-    _skip(file, n_values // block_values * block_bytes, size_bytes)
-
-
-def _read(file: BinaryIO, layout: str) -> tuple[int, ...]:
-    wanted = struct.calcsize(layout)
-    data = file.read(wanted)
-    if len(data) != wanted:
-        raise _Damaged("it is truncated")
-    return struct.unpack(layout, data)
-
-
-def _skip(file: BinaryIO, n_bytes: int, size_bytes: int) -> None:
-    if file.seek(n_bytes, os.SEEK_CUR) > size_bytes:
-        raise _Damaged("it is truncated")
+        raise Damaged(f"a tensor at byte {file.tell()} has the impossible shape {shape}")
+    skip(file, n_values // block_values * block_bytes, size_bytes)

@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 
+from threadpoolctl import threadpool_limits
+
 from binding import Library
 from consumer.audio.decoder import Decoder
 from consumer.engine.artifacts.errors import ArtifactError
@@ -35,6 +37,7 @@ async def transcribing(
     checkpoint_audio_seconds: float = CHECKPOINT_AUDIO_SECONDS,
 ) -> AsyncIterator[Transcriber]:
     """Decoder and engine, ready for work."""
+    threadpool_limits(1, "blas")  # of this process, for good: its threads are handed out by the engine's pool
     decoder = Decoder(max_duration_seconds=max_duration_seconds, stall_timeout_seconds=stall_timeout_seconds)
     async with AsyncExitStack() as stack:
         await decoder.start()

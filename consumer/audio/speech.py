@@ -29,9 +29,8 @@ Samples = NDArray[np.float32]
 SAMPLE_RATE_HERTZ: Final = 16_000
 FRAME_SAMPLES: Final = 512
 """Samples of one probability: 32 ms."""
-
 FindSpeech = Callable[[Samples], Awaitable[NDArray[np.float32]]]
-"""Probability of speech for each frame: shape (n,) float32 samples -> shape (ceil(n / 512),), [0, 1]."""
+"""Probability of speech for each frame of the recording's next block: shape (n,) -> (ceil(n / 512),), [0, 1]."""
 
 
 def _frames(seconds: float) -> int:
@@ -49,10 +48,7 @@ PAUSE_FRAMES: Final = _frames(0.5)
 CLICK_FRAMES: Final = _frames(0.2)
 MARGIN_FRAMES: Final = _frames(0.5)
 LONGEST_INNER_PAUSE_FRAMES: Final = _frames(3)
-# The detector forgets between blocks; what came just before brings it back into the swing. With one second of it,
-# music gave words at the seams; with three it does not.
 BLOCK_FRAMES: Final = _frames(30)
-WARM_UP_FRAMES: Final = _frames(3)
 # Gain for detection only: the detector misses speech recorded far below full scale (46 dB below: all of it),
 # the model does not. What is quieter than this gain can lift is left alone: it is a noise floor.
 LARGEST_GAIN: Final = 200.0
@@ -80,13 +76,9 @@ class Window:
 async def find_speech(blocks: AsyncIterator[Samples], detect: FindSpeech) -> AsyncGenerator[Window, None]:
     """Cut a stream of samples (blocks of any size) into windows of speech."""
     cutter = WindowCutter()
-    history = np.empty(0, np.float32)
     async for block in _regrouped(blocks, BLOCK_FRAMES * FRAME_SAMPLES):
-        heard = np.concatenate([history, block])
-        probabilities = await detect(_audible(heard))
-        for window in cutter.feed(block, probabilities[history.size // FRAME_SAMPLES :]):
+        for window in cutter.feed(block, await detect(_audible(block))):
             yield window
-        history = heard[-WARM_UP_FRAMES * FRAME_SAMPLES :]
     for window in cutter.finish():
         yield window
 

@@ -11,9 +11,17 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from binding import AbortFlag, Context, Library, Parameters, State, VadContext
+from binding import AbortFlag, Context, Library, Parameters, State
 from binding import Segment as FoundSegment
-from consumer.audio.speech import FRAME_SAMPLES, SAMPLE_RATE_HERTZ, WINDOW_FRAMES, Window, find_speech
+from consumer.audio.silero import SpeechDetector, SpeechStream
+from consumer.audio.speech import (
+    FRAME_SAMPLES,
+    SAMPLE_RATE_HERTZ,
+    WINDOW_FRAMES,
+    Window,
+    energy_probabilities,
+    find_speech,
+)
 from consumer.engine.base import UNCONTENDED, EngineFacts, Options, Passage, Samples, Turn
 from consumer.engine.deadline import Deadlines
 from consumer.engine.native_work import NativeWork
@@ -35,11 +43,18 @@ class WhisperLibraryAdapter:
     """
 
     def __init__(
-        self, facts: EngineFacts, pool: StatePool, context: Context, contexts: Contexts, metrics: Metrics
+        self,
+        facts: EngineFacts,
+        pool: StatePool,
+        context: Context,
+        detector: SpeechDetector | None,
+        contexts: Contexts,
+        metrics: Metrics,
     ) -> None:
         self.facts = facts
         self._pool = pool
         self._context = context
+        self._detector = detector
         self._contexts = contexts
         self._metrics = metrics
         self._language_heard_last = "en"  # what recordings of unknown language are first tried in
@@ -62,14 +77,12 @@ class WhisperLibraryAdapter:
         """Load the model and make the states. Raises ModelInitError or StateInitError."""
         context = await asyncio.to_thread(Context, library, model)
         try:
-            vad = await asyncio.to_thread(VadContext, library, vad_model) if vad_model else None
-            pool = StatePool(
-                context, vad, n_states, metrics, deadlines or Deadlines(), n_cpus=n_cpus, cpus_left=cpus_left
-            )
+            detector = SpeechDetector(vad_model) if vad_model else None
+            pool = StatePool(context, n_states, metrics, deadlines or Deadlines(), n_cpus=n_cpus, cpus_left=cpus_left)
         except BaseException:
             context.close()
             raise
-        return cls(facts, pool, context, contexts, metrics)
+        return cls(facts, pool, context, detector, contexts, metrics)
 
     @property
     def seconds_ahead(self) -> float:
@@ -99,7 +112,7 @@ class WhisperLibraryAdapter:
         return self._pool.overdue(now)
 
     async def close(self) -> None:
-        """End what runs, free states, VAD and model."""
+        """End what runs, free states and model."""
         await self._pool.close()
         self._context.close()
 
@@ -107,10 +120,12 @@ class WhisperLibraryAdapter:
         self, native_work: NativeWork, samples: AsyncIterator[Samples], after_sample: int
     ) -> AsyncGenerator[Window, None]:
         """The windows of a recording, without what lies before a sample."""
+        stream = SpeechStream(self._detector) if self._detector else None
+        probabilities = stream.probabilities if stream else energy_probabilities
 
         async def detect(heard: Samples) -> NDArray[np.float32]:
             await native_work.begin()  # nothing native touches a recording before its detection
-            return await self._pool.detect(native_work, heard)
+            return await self._pool.detect(native_work, heard.size / SAMPLE_RATE_HERTZ, lambda: probabilities(heard))
 
         async with aclosing(find_speech(samples, detect)) as windows:
             async for window in windows:

@@ -1,6 +1,6 @@
-"""States, detector and threads: every native call on a recording is made here, and none without a turn.
+"""States and threads: every call that computes on a recording is made here, and none without a turn.
 
-N windows are transcribed at once, each on a state and a thread of its own, and one detector looks for speech beside
+N windows are transcribed at once, each on a state and a thread of its own, and one more thread looks for speech beside
 them. N states with one thread each do more in total than one state with N threads (measured: 1.1 to 1.3 times),
 because the decoder's small matrices do not divide well. But a window that nobody waits behind gets the threads of
 those that are not there: that is decided for each call, as it begins (rule 7 of ``turns``).
@@ -12,12 +12,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from binding import AbortFlag, Context, State, VadContext
-from consumer.audio.speech import SAMPLE_RATE_HERTZ, energy_probabilities
-from consumer.engine.base import Samples
+from binding import AbortFlag, Context, State
 from consumer.engine.deadline import Deadlines
 from consumer.engine.places import Places
 from consumer.observe.metrics import Metrics
@@ -32,7 +27,7 @@ DETECTION: Final = "detection"
 
 
 class StatePool:
-    """Hands states and detector to recordings in rotation, or to one suspect alone (see ``turns``).
+    """Hands states and threads to recordings in rotation, or to one suspect alone (see ``turns``).
 
     An ``owner`` is whatever stands for one recording; it is told from others by its hash.
     """
@@ -40,7 +35,6 @@ class StatePool:
     def __init__(
         self,
         context: Context,
-        vad: VadContext | None,
         n_states: int,
         metrics: Metrics,
         deadlines: Deadlines,
@@ -54,7 +48,6 @@ class StatePool:
         ``cpus_left`` tells how many of them other processes leave at present; all, where it is not given.
         """
         self._context = context
-        self._vad = vad
         self._metrics = metrics
         self._deadlines = deadlines
         self._threads_a_place = min(max(1, n_cpus // n_states), MOST_THREADS)
@@ -114,19 +107,10 @@ class StatePool:
             raise
         return result
 
-    async def detect(self, owner: Hashable, samples: Samples) -> NDArray[np.float32]:
-        """The probability of speech of each frame; see ``consumer.audio.speech.FindSpeech``."""
-        vad = self._vad
-        if vad is None:
-            return energy_probabilities(samples)
+    async def detect(self, owner: Hashable, audio_seconds: float, work: Callable[[], T]) -> T:
+        """Run ``work``, which looks for speech in so much audio, in a thread; one such call at a time."""
         await self.places.take(DETECTION, owner)
-        future = asyncio.get_running_loop().run_in_executor(
-            self._executor,
-            self._timed,
-            samples.size / SAMPLE_RATE_HERTZ,
-            lambda: vad.speech_probabilities(samples),
-            None,
-        )
+        future = asyncio.get_running_loop().run_in_executor(self._executor, self._timed, audio_seconds, work, None)
         future.add_done_callback(self._detected)
         return await asyncio.shield(future)
 
@@ -135,17 +119,15 @@ class StatePool:
         return self._deadlines.overdue(now)
 
     async def close(self) -> None:
-        """Abort what runs, wait for the threads, free states and detector."""
+        """Abort what runs, wait for the threads, free the states."""
         for flag in self._running:
             flag.set()
         await asyncio.to_thread(self._executor.shutdown)
         while self._free:
             self._free.pop().close()
-        if self._vad is not None:
-            self._vad.close()
 
     def _timed(self, audio_seconds: float, call: Callable[[], T], flag: AbortFlag | None) -> T:
-        """One native call, under its deadline, in a thread. Detection is too quick to say anything of windows."""
+        """One call, under its deadline, in a thread. Detection is too quick to say anything of windows."""
         running = self._deadlines.begin(audio_seconds, time.monotonic())
         teaches = False
         try:
@@ -155,7 +137,7 @@ class StatePool:
         finally:
             self._deadlines.end(running, time.monotonic(), teaches=teaches)
 
-    def _detected(self, done: "asyncio.Future[NDArray[np.float32]]") -> None:
+    def _detected(self, done: "asyncio.Future[T]") -> None:
         if not done.cancelled():
             done.exception()  # seen, in case that nobody waits for it any more
         self.places.free(DETECTION)

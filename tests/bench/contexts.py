@@ -18,7 +18,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from binding import AbortFlag, Context, Library, Parameters, Samples, State, VadContext
+from binding import AbortFlag, Context, Library, Parameters, Samples, State
+from consumer.audio.silero import SpeechDetector, SpeechStream
 from consumer.audio.speech import SAMPLE_RATE_HERTZ, Window, find_speech
 from consumer.engine.artifacts.locate import locate
 from consumer.engine.cpus import usable_cpus
@@ -42,10 +43,11 @@ def measure(size: ModelSize) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if artifacts.vad_model is None:
         raise RuntimeError(f"{artifacts.directory} has no voice detector")
-    with Context(library, artifacts.model) as context, VadContext(library, artifacts.vad_model) as vad:
+    detector = SpeechDetector(artifacts.vad_model)
+    with Context(library, artifacts.model) as context:
         for name in SETS if context.is_multilingual else SETS[:3]:
             recordings = corpus_set(CORPUS_DIR, name)
-            cut = [_windows(recording, vad) for recording in recordings]
+            cut = [_windows(recording, detector) for recording in recordings]
             with _states(context) as states:
                 ways = {
                     way: _transcribe(states, cut, contexts, languages[name])
@@ -73,15 +75,16 @@ def table(figures: dict[str, Any]) -> str:
     )
 
 
-def _windows(recording: Recording, vad: VadContext) -> list[Window]:
+def _windows(recording: Recording, detector: SpeechDetector) -> list[Window]:
     samples = samples_of(recording.path).astype(np.float32) / np.float32(32768)
+    stream = SpeechStream(detector)
 
     async def blocks() -> AsyncIterator[Samples]:
         for start in range(0, samples.size, SAMPLE_RATE_HERTZ):
             yield samples[start : start + SAMPLE_RATE_HERTZ]
 
     async def detect(heard: Samples) -> NDArray[np.float32]:
-        return vad.speech_probabilities(heard)
+        return stream.probabilities(heard)
 
     async def collect() -> list[Window]:
         return [window async for window in find_speech(blocks(), detect)]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from binding import Context, Library, Samples, VadContext
+from binding import Context, Library, Samples
 from consumer.engine.artifacts.locate import Artifacts, locate
 
 
@@ -32,13 +32,6 @@ def context(library: Library, artifacts: Artifacts) -> Iterator[Context]:
 def multilingual(library: Library, artifacts_dir: Path) -> Iterator[Context]:
     with Context(library, locate(artifacts_dir, "base", "auto").model) as context:
         yield context
-
-
-@pytest.fixture
-def vad(library: Library, artifacts: Artifacts) -> Iterator[VadContext]:
-    assert artifacts.vad_model is not None
-    with VadContext(library, artifacts.vad_model) as vad:
-        yield vad
 
 
 @pytest.fixture(scope="session")

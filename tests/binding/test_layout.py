@@ -39,7 +39,7 @@ def test_the_cdef_agrees_with_the_real_header(tmp_path: Path) -> None:
         pytest.skip("no C compiler on this machine")
     source = source_tree(CACHE_DIR / "libraries", Packages(CACHE_DIR / "downloads", None), Silent())
     facts = _facts_of_cdef()
-    assert len(facts) > 90  # nested fields are among them
+    assert len(facts) > 80  # nested fields are among them
     lines = [f'    printf("%s=%zu\\n", "{fact}", {fact});' for fact in facts]
     program = tmp_path / "layout.c"
     program.write_text(

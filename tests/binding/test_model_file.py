@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from binding import Context, Library, ModelInitError, VadContext
+from binding import Context, Library, ModelInitError, read_vad_weights
 from binding.model_file import check_model_file
 from consumer.engine.artifacts.locate import Artifacts
 
@@ -64,13 +64,38 @@ def test_a_file_that_whisper_refuses_is_named(
         Context(library, path)
 
 
-def test_a_missing_vad_model(library: Library, tmp_path: Path) -> None:
-    with pytest.raises(ModelInitError, match="is missing"):
-        VadContext(library, tmp_path / "vad.bin")
+def test_a_missing_vad_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelInitError, match="No such file"):
+        read_vad_weights(tmp_path / "vad.bin")
 
 
-def test_a_wrong_vad_model(library: Library, tmp_path: Path) -> None:
+@pytest.fixture
+def vad_model(artifacts: Artifacts) -> bytes:
+    assert artifacts.vad_model is not None
+    return artifacts.vad_model.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("instead", "message"),
+    [
+        ((b"lmgg", b"GGUF"), "expected the magic"),
+        ((b"silero-16k", b"silero-8kk"), "not named silero-16k"),
+        ((struct.pack("<2i", 512, 64), struct.pack("<2i", 256, 32)), r"dimensions are \(256, 32"),
+        ((b"rnn.bias_ih", b"rnn.bias_xx"), r"'_model.decoder.rnn.bias_xx' has the shape \(512,\), expected None"),
+        ((b"rnn.bias_ih", b"rnn.bias_hh"), "lacks the tensor '_model.decoder.rnn.bias_ih'"),
+        ((struct.pack("<3i", 3, 36, 1), struct.pack("<3i", 3, 36, 7)), "no tensor begins at byte 106"),
+    ],
+)
+def test_a_wrong_vad_model(vad_model: bytes, tmp_path: Path, instead: tuple[bytes, bytes], message: str) -> None:
     path = tmp_path / "vad.bin"
-    path.write_bytes(b"x" * 1000)
-    with pytest.raises(ModelInitError, match="refused the VAD model"):
-        VadContext(library, path)
+    path.write_bytes(vad_model.replace(*instead, 1))
+    with pytest.raises(ModelInitError, match=message):
+        read_vad_weights(path)
+
+
+@pytest.mark.parametrize("share", [0, 0.00001, 0.00005, 0.0001, 0.3, 0.999, -1])
+def test_a_vad_model_truncated_anywhere(vad_model: bytes, tmp_path: Path, share: float) -> None:
+    path = tmp_path / "vad.bin"
+    path.write_bytes(vad_model[:-1] if share < 0 else vad_model[: int(len(vad_model) * share)])
+    with pytest.raises(ModelInitError, match=r"truncated|not named"):
+        read_vad_weights(path)

@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 import pytest
 
-from binding import Aborted, AbortFlag, Context, InferenceError, Parameters, Samples, State, VadContext
+from binding import Aborted, AbortFlag, Context, InferenceError, Parameters, Samples, State
 
 WORDS = "And so my fellow Americans ask not what your country can do for you ask what you can do for your country"
 
@@ -150,17 +150,6 @@ def test_a_closed_state_says_so(context: Context, speech: Samples) -> None:
     state.close()
     with pytest.raises(ValueError, match="closed"):
         state.transcribe(speech, Parameters())
-
-
-def test_the_vad_hears_speech_and_not_silence_or_noise(vad: VadContext, speech: Samples) -> None:
-    spoken = vad.speech_probabilities(speech)
-    assert spoken.shape == (-(-speech.size // 512),)
-    assert spoken.dtype == np.float32
-    assert float((spoken > 0.5).mean()) > 0.5
-    assert float(vad.speech_probabilities(np.zeros(5 * 16_000, np.float32)).max()) < 0.3
-    noise = (np.random.default_rng(3).standard_normal(5 * 16_000) * 0.05).astype(np.float32)
-    assert float(vad.speech_probabilities(noise).max()) < 0.5
-    assert (vad.speech_probabilities(speech) == spoken).all()  # nothing of the calls before is left
 
 
 def test_log_lines_of_the_library_go_to_logging(

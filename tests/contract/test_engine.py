@@ -288,7 +288,7 @@ async def test_a_window_has_all_threads_to_itself_and_one_where_others_wait(arti
     artifacts = locate(artifacts_dir, "tiny.en", "auto")
     metrics = Metrics(CollectorRegistry())
     with Context(Library.load(artifacts.directory), artifacts.model) as context:
-        pool = StatePool(context, None, 2, metrics, Deadlines(), n_cpus=2)
+        pool = StatePool(context, 2, metrics, Deadlines(), n_cpus=2)
         go_on = threading.Event()
 
         def threads_given(_state: State, _flag: AbortFlag, n_threads: int) -> int:
@@ -302,7 +302,7 @@ async def test_a_window_has_all_threads_to_itself_and_one_where_others_wait(arti
         assert await pool.run("e", 1.0, threads_given, repeatable=True) == 1
         await pool.close()
 
-        fewer_states = StatePool(context, None, 2, metrics, Deadlines(), n_cpus=64)
+        fewer_states = StatePool(context, 2, metrics, Deadlines(), n_cpus=64)
         assert await fewer_states.run("a", 1.0, threads_given) == 4
         await fewer_states.close()
 
@@ -317,10 +317,10 @@ async def test_threads_are_no_more_than_other_processes_leave(artifacts_dir: Pat
     with Context(Library.load(artifacts.directory), artifacts.model) as context:
         for n_states in (1, 2):
             left = iter([4, 1, 2])
-            pool = StatePool(context, None, n_states, metrics, Deadlines(), n_cpus=4, cpus_left=partial(next, left))
+            pool = StatePool(context, n_states, metrics, Deadlines(), n_cpus=4, cpus_left=partial(next, left))
             assert [await pool.run("a", 1.0, threads_given) for _ in range(3)] == [4, 1, 2]
             await pool.close()
 
-        pool = StatePool(context, None, 1, metrics, Deadlines(), n_cpus=4, cpus_left=lambda: 1)
+        pool = StatePool(context, 1, metrics, Deadlines(), n_cpus=4, cpus_left=lambda: 1)
         assert await pool.run("a", 1.0, threads_given, repeatable=True) == 4  # it must be, so that resuming finds it
         await pool.close()

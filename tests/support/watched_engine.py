@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry
 
-from binding import AbortFlag, Context, Library, Samples, State, VadContext
+from binding import AbortFlag, Context, Library, Samples, State
 from consumer.audio.decoder import Decoder
+from consumer.audio.silero import SpeechDetector
 from consumer.engine.artifacts.locate import Artifacts, locate
 from consumer.engine.base import EngineFacts
 from consumer.engine.deadline import Deadlines
@@ -40,12 +41,9 @@ class NativeCall:
 class WatchedPool(StatePool):
     """Notes every native call, in its thread: when it began and ended, and whose it was."""
 
-    def __init__(
-        self, context: Context, vad: VadContext, n_states: int, metrics: Metrics, deadlines: Deadlines
-    ) -> None:
-        super().__init__(context, _WatchedVad(vad, self), n_states, metrics, deadlines)  # type: ignore[arg-type]
+    def __init__(self, context: Context, n_states: int, metrics: Metrics, deadlines: Deadlines) -> None:
+        super().__init__(context, n_states, metrics, deadlines)
         self.calls: list[NativeCall] = []
-        self.owners: dict[int, Hashable] = {}  # of samples that are looked at for speech
 
     async def run(
         self,
@@ -60,9 +58,8 @@ class WatchedPool(StatePool):
 
         return await super().run(owner, audio_seconds, noted, repeatable=repeatable)
 
-    async def detect(self, owner: Hashable, samples: Samples) -> NDArray[np.float32]:
-        self.owners[id(samples)] = owner
-        return await super().detect(owner, samples)
+    async def detect(self, owner: Hashable, audio_seconds: float, work: Callable[[], T]) -> T:
+        return await super().detect(owner, audio_seconds, lambda: self.noted("detection", owner, work))
 
     def noted(self, kind: str, owner: Hashable, call: Callable[[], T]) -> T:
         noted = NativeCall(kind, owner, time.monotonic())
@@ -92,19 +89,6 @@ class WatchedPool(StatePool):
         )
 
 
-class _WatchedVad:
-    def __init__(self, vad: VadContext, pool: WatchedPool) -> None:
-        self._vad = vad
-        self._pool = pool
-
-    def speech_probabilities(self, samples: Samples) -> NDArray[np.float32]:
-        owner = self._pool.owners.pop(id(samples))
-        return self._pool.noted("detection", owner, lambda: self._vad.speech_probabilities(samples))
-
-    def close(self) -> None:
-        self._vad.close()
-
-
 @dataclass
 class RunningEngine:
     engine: WhisperLibraryAdapter
@@ -125,8 +109,9 @@ async def running_engine(artifacts_dir: Path, n_states: int = 2, size: Any = "ti
     metrics = Metrics(CollectorRegistry())
     assert artifacts.vad_model is not None
     context = Context(library, artifacts.model)
-    pool = WatchedPool(context, VadContext(library, artifacts.vad_model), n_states, metrics, Deadlines())
-    engine = WhisperLibraryAdapter(facts_of(artifacts, size), pool, context, PADDED, metrics)
+    pool = WatchedPool(context, n_states, metrics, Deadlines())
+    detector = SpeechDetector(artifacts.vad_model)
+    engine = WhisperLibraryAdapter(facts_of(artifacts, size), pool, context, detector, PADDED, metrics)
     try:
         yield RunningEngine(engine, pool, metrics)
     finally:
