@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 import threading
+import wave
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -36,6 +37,7 @@ from consumer.engine.artifacts.weights import given_weights, packaged_weights
 from consumer.engine.cpus import usable_cpus
 from tests.support.artifacts import Recorder
 from tests.support.cache import CACHE_DIR
+from tests.support.watched_engine import read_wav
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -239,6 +241,21 @@ class TestCompiled:
         differences = [abs(one - other) for (_, one), (_, other) in zip(ours["tokens"], theirs["tokens"], strict=True)]
         assert max(differences) < 0.1
 
+    def test_patched_sums_give_words_the_times_of_the_published_ones(
+        self, compiled: Path, artifacts_dir: Path, sample: Path, tmp_path: Path
+    ) -> None:
+        """Sound right up to digital silence, where a sum that drifts would find words louder than nothing."""
+        path = tmp_path / "twice.wav"
+        speech = read_wav(sample)
+        with wave.open(str(path), "wb") as file:
+            file.setparams((1, 2, 16_000, 0, "NONE", ""))
+            file.writeframes(np.concatenate([speech, np.zeros(2 * 16_000, np.int16), speech]).tobytes())
+        ours, theirs = (_heard(directory, path, 0)[0]["words"] for directory in (compiled, _prebuilt(artifacts_dir)))
+        assert [text for text, *_ in ours] == [text for text, *_ in theirs]
+        assert len(ours) > 30
+        for one, other in zip(ours, theirs, strict=True):
+            assert one[1:] == pytest.approx(other[1:], abs=0.03)
+
     def test_weights_ask_for_huge_pages(self, compiled: Path, artifacts_dir: Path, sample: Path) -> None:
         ours, theirs = (_heard(directory, sample, 768)[0] for directory in (compiled, _prebuilt(artifacts_dir)))
         assert ours["advised_megabytes"] > 20  # tiny.en's weights and more
@@ -258,9 +275,10 @@ with Context(library, Path(directory) / "ggml-tiny.en-q8_0.bin") as context, con
     for steps in contexts:
         found = state.transcribe(as_float(read_wav(Path(sample))), Parameters(audio_ctx=int(steps), one_pass=True))
         tokens = [(token.id, token.log_probability) for segment in found.segments for token in segment.tokens]
+        words = [(word.text, word.start_seconds, word.end_seconds) for part in found.segments for word in part.words]
         mappings = re.findall(r"Rss: +(\\d+) kB(?:.*\\n)+?VmFlags:(.*)", Path("/proc/self/smaps").read_text())
         advised = sum(int(kilobytes) for kilobytes, flags in mappings if " hg" in flags) / 1000
-        print(json.dumps({"tokens": tokens, "advised_megabytes": advised}))
+        print(json.dumps({"tokens": tokens, "words": words, "advised_megabytes": advised}))
 """
 
 
