@@ -19,7 +19,8 @@ def table(figures: dict[str, Any]) -> str:
         "The bare engine on short clips: "
         f"{_percent(share['arithmetic'])} of what the cores multiply at that precision at best in its encoder, "
         f"{_percent(share['memory'])} of what they read at best in its decoder, each over the whole time.",
-        f"The whole worker costs {100 * figures['cost_over_the_bare_engine']:.1f} % over the bare engine.",
+        f"Over the bare engine, the whole worker costs {_percent(figures['cpu_cost_over_the_bare_engine'])} of CPU by "
+        f"itself, and {_percent(figures['cost_over_the_bare_engine'])} of time with Kafka and the store on its cores.",
         "Ours to the best opponent: " + ", ".join(f"{name} {ratio}" for name, ratio in figures["ratios"].items()) + ".",
     ]
     return "\n\n".join(parts)
