@@ -418,6 +418,48 @@ def reconcile(
 
 
 @app.command()
+def explain(
+    file: Annotated[
+        Path | None, typer.Argument(help="The value of a record; standard input by default.", metavar="[FILE]")
+    ] = None,
+    header: Annotated[
+        list[str] | None,
+        typer.Option("--header", "-H", metavar="NAME=TEXT", help="A header of the record; may be repeated."),
+    ] = None,
+    key: Annotated[str | None, typer.Option("--key", metavar="TEXT", help="The record's key.")] = None,
+    jsonl: Annotated[
+        bool,
+        typer.Option(
+            "--jsonl", help="Read a record a line, with 'headers', 'key' and 'value' or 'value_b64', and answer so."
+        ),
+    ] = False,
+) -> None:
+    """Say what an event of the input topic would be taken for, and why.
+
+    Needs no settings, no broker and no store. Exit status 1 where the event
+    would be rejected.
+    """
+    from consumer.errors import Rejected  # noqa: PLC0415
+    from consumer.operate import explain as explaining  # noqa: PLC0415
+
+    if jsonl and (header or key):
+        raise typer.BadParameter("each line has its own headers and key", param_hint="--jsonl")
+    headers = dict(_header(text) for text in header or ())
+    try:
+        with file.open("rb") if file else sys.stdin.buffer as source:
+            if jsonl:
+                for line in explaining.explained_lines(source):
+                    sys.stdout.buffer.write(line)
+                    sys.stdout.buffer.flush()
+                return
+            found = explaining.explained(headers, key, source.read())
+    except OSError as error:
+        raise typer.BadParameter(f"cannot read {file}: {error.strerror}", param_hint="FILE") from None
+    Console(soft_wrap=True).print(explaining.report(found), markup=False, highlight=False)
+    raise typer.Exit(isinstance(found, Rejected))
+
+
+@app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -443,6 +485,13 @@ def demo(
     raise typer.Exit(
         asyncio.run(run_demo(files or [], stay=stay, size=size, console=Console(), locations=load(BuildSettings)))
     )
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise typer.BadParameter(f"{text!r} is not NAME=TEXT", param_hint="--header")
+    return name, value
 
 
 def _engine_settings(size: ModelSize | None, directory: Path | None, **overrides: Any) -> EngineSettings:

@@ -2,11 +2,20 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import AliasChoices, BeforeValidator, Field
 
 from schemas.base import Message
 
 Task = Literal["transcribe", "translate"]
+
+
+def _none_if_empty(text: object) -> object:
+    return None if text == "" else text
+
+
+def _without_quotes(etag: object) -> object:
+    """As it is compared: some senders keep the quotes that it has in the header."""
+    return _none_if_empty(etag.strip('"')) if isinstance(etag, str) else etag
 
 
 class JobOptions(Message):
@@ -27,11 +36,15 @@ class AudioUploaded(Message):
 
     bucket: Annotated[str, Field(min_length=3, max_length=63, description="Bucket of the recording.")]
     key: Annotated[str, Field(min_length=1, max_length=1024, description="Object key, not escaped in any way.")]
-    version_id: Annotated[str | None, Field(max_length=1024, description="Version, if the bucket has versions.")] = None
+    version_id: Annotated[
+        Annotated[str, Field(max_length=1024)] | None,
+        BeforeValidator(_none_if_empty),
+        Field(description="Version, if the bucket has versions."),
+    ] = None
     etag: Annotated[
-        str | None,
+        Annotated[str, Field(max_length=1024)] | None,
+        BeforeValidator(_without_quotes),
         Field(
-            max_length=1024,
             validation_alias=AliasChoices("eTag", "etag"),
             serialization_alias="eTag",
             description="ETag without quotes; the fetch is pinned to it.",

@@ -1,10 +1,11 @@
 """What a record of the input topic turns out to be, and how a dialect says so."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, Self
 
+import orjson
 from pydantic import ValidationError
 
 from consumer.errors import Reason, Rejected, Stage
@@ -12,6 +13,14 @@ from schemas import AudioUploaded
 
 Document = Mapping[str, Any]
 """A JSON object as it was read: nothing is known yet about its fields."""
+
+MAX_RECORDS: Final = 1000
+"""In one event. Senders put one or a few into each; a list of thousands is no notification."""
+
+
+MAX_CONTAINERS: Final = 20_000
+"""Braces and brackets in JSON. A thousand records have ten thousand; each is an object for Python, and a megabyte of
+empty lists keeps its garbage collector busy for a third of a second."""
 
 
 class SkipKind(StrEnum):
@@ -26,35 +35,91 @@ class SkipKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Uploads:
-    """Recordings to be transcribed; at least one."""
+    """Recordings to be transcribed; at least one.
+
+    ``taken_for`` names the dialects that the event was read in, from the outermost envelope inwards.
+    """
 
     uploads: tuple[AudioUploaded, ...]
+    taken_for: tuple[str, ...] = ()
+
+    def within(self, dialect: str) -> Self:
+        """The same, found in an envelope of this dialect."""
+        return replace(self, taken_for=(dialect, *self.taken_for))
 
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """Nothing to be done and nothing wrong; ``why`` is a phrase for a log line."""
+    """Nothing to be done and nothing wrong; ``why`` is a phrase for a log line. ``taken_for``: see Uploads."""
 
     kind: SkipKind
     why: str
+    taken_for: tuple[str, ...] = ()
+
+    def within(self, dialect: str) -> Self:
+        """The same, found in an envelope of this dialect."""
+        return replace(self, taken_for=(dialect, *self.taken_for))
 
 
 Parsed = Uploads | Skip
 
+Read = Callable[[object], Parsed | None]
+"""Reads what an envelope holds; None where no dialect recognises it. Raises Rejected(BAD_EVENT, PARSE)."""
+
 
 class Dialect(Protocol):
-    """One way to announce uploads: a module of this package that has these two functions."""
+    """One way to announce uploads, or an envelope for others: a module of this package with these functions."""
 
     def recognises(self, document: Document) -> bool:
         """Tell by the document's outer shape alone whether it is in this dialect."""
 
-    def parse(self, document: Document) -> Parsed:
+    def name(self, document: Document) -> str:
+        """What a person calls it."""
+
+    def parse(self, document: Document, read: Read) -> Parsed:
         """Read the document. Raises Rejected(BAD_EVENT, PARSE) where it breaks the rules of the dialect."""
 
 
 def bad_event(message: str) -> Rejected:
     """The decision about a record that no retry can make readable."""
     return Rejected(Reason.BAD_EVENT, Stage.PARSE, message)
+
+
+def json_value(text: bytes, what: str) -> object:
+    """Read JSON. Raises Rejected saying that ``what`` is none, or what is too much of it."""
+    if (containers := text.count(b"{") + text.count(b"[")) > MAX_CONTAINERS:
+        raise bad_event(f"{what} has up to {containers} lists and objects; at most {MAX_CONTAINERS} are read")
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise bad_event(f"{what} is not JSON: {error}") from error
+
+
+def record_list(value: object, what: str) -> list[Any]:
+    """A list of records. Raises Rejected for what is no list, empty, or too long."""
+    if not isinstance(value, list) or not value:
+        raise bad_event(f"{what} must be a list with at least one record")
+    if len(value) > MAX_RECORDS:
+        raise bad_event(f"{what} holds {len(value)} records; at most {MAX_RECORDS} are read")
+    return value
+
+
+def combined(parts: Sequence[Parsed]) -> Parsed:
+    """All uploads of several records; where there are none, the first one's reason. Raises Rejected for too many."""
+    uploads = [part for part in parts if isinstance(part, Uploads)]
+    if not uploads:
+        return parts[0]
+    every = tuple(upload for part in uploads for upload in part.uploads)
+    if len(every) > MAX_RECORDS:
+        raise bad_event(f"the event announces {len(every)} uploads; at most {MAX_RECORDS} are read")
+    return Uploads(every, uploads[0].taken_for)
+
+
+def folder_marker(key: str, size_bytes: object) -> Skip | None:
+    """The reason to leave out what is no recording but a folder's name, as consoles make them."""
+    if key.endswith("/") and not size_bytes:
+        return Skip(SkipKind.FOLDER_MARKER, "empty object whose key ends in '/'")
+    return None
 
 
 def audio_uploaded(fields: object) -> AudioUploaded:

@@ -11,10 +11,11 @@ import pytest
 from consumer import __version__
 from consumer.settings import WorkerSettings
 from tests.support.cache import CACHE_DIR
+from tests.support.events import aws, sqs
 from tests.support.speech import SAMPLE_TEXT, words
 
 
-def _run(*arguments: str | Path, **environment: str) -> "subprocess.CompletedProcess[str]":
+def _run(*arguments: str | Path, typed: str | None = None, **environment: str) -> "subprocess.CompletedProcess[str]":
     """Run ``whisper-consumer`` without the settings of whoever runs the tests."""
     known = {name.upper() for name in WorkerSettings.model_fields}
     clean = {name: value for name, value in os.environ.items() if name not in known}
@@ -23,6 +24,7 @@ def _run(*arguments: str | Path, **environment: str) -> "subprocess.CompletedPro
         capture_output=True,
         text=True,
         check=False,
+        input=typed,
         env={**clean, "COLUMNS": "200", **environment},
         timeout=120,
     )
@@ -31,12 +33,35 @@ def _run(*arguments: str | Path, **environment: str) -> "subprocess.CompletedPro
 def test_help_names_every_command() -> None:
     shown = _run("--help")
     assert shown.returncode == 0
-    for command in ("run", "transcribe", "artifacts", "redrive", "reconcile", "doctor", "demo"):
+    for command in ("run", "transcribe", "artifacts", "redrive", "reconcile", "explain", "doctor", "demo"):
         assert command in shown.stdout
 
 
 def test_the_version() -> None:
     assert _run("--version").stdout.strip() == f"whisper-consumer {__version__}"
+
+
+def test_explain_reads_a_file_and_standard_input(tmp_path: Path) -> None:
+    event = tmp_path / "event.json"
+    event.write_text(json.dumps(sqs(aws("my call.wav"))))
+    shown = _run("explain", event)
+    assert shown.returncode == 0
+    assert shown.stdout.startswith("taken for: SQS message > AWS S3 notification\n")
+    assert "my call.wav" in shown.stdout
+    own = '{"bucket": "calls", "key": "k"}'
+    headers = ("-H", "ce_specversion=1.0", "-H", "ce_type=audio.uploaded.v1")
+    assert "CloudEvent in binary mode > audio.uploaded" in _run("explain", *headers, typed=own).stdout
+    line = json.loads(_run("explain", "--jsonl", typed=json.dumps({"value": own}) + "\n").stdout)
+    assert line["objects"][0]["key"] == "k"
+
+
+def test_explain_says_what_is_wrong(tmp_path: Path) -> None:
+    rejected = _run("explain", typed="{}")
+    assert rejected.returncode == 1
+    assert "no known kind of event" in rejected.stdout
+    assert "cannot read" in _run("explain", tmp_path / "absent.json").stderr
+    assert "'ce_type' is not NAME=TEXT" in _run("explain", "-H", "ce_type", typed="{}").stderr
+    assert "each line has its own" in _run("explain", "--jsonl", "--key", "k", typed="").stderr
 
 
 def test_text_goes_to_standard_output_and_nothing_else(artifacts_dir: Path, sample: Path) -> None:

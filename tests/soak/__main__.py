@@ -5,11 +5,12 @@ import json
 import sys
 from pathlib import Path
 
-from tests.soak import chaos, long_recording, reconcile, resume, throughput
+from tests.soak import chaos, events, long_recording, reconcile, resume, throughput
 from tests.support.machine import machine
 
 PROOFS = {
     "chaos": chaos.run,
+    "events": events.run,
     "long-recording": long_recording.run,
     "reconcile": reconcile.run,
     "resume": resume.run,

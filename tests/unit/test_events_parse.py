@@ -1,7 +1,6 @@
 """What records of the input topic are taken for: real captures of MinIO, our own event, and rubbish."""
 
 import copy
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -13,8 +12,8 @@ from consumer.errors import Reason, Rejected, Stage
 from consumer.events import Parsed, Skip, SkipKind, Uploads, check_buckets, parse
 from consumer.events.parse import MAX_EVENT_BYTES
 from schemas import AudioUploaded
+from tests.support.events import CAPTURES
 
-CAPTURES = {path.stem: path.read_bytes() for path in (Path(__file__).parents[1] / "data/minio-events").iterdir()}
 PUT: dict[str, Any] = orjson.loads(CAPTURES["put"])
 
 
