@@ -189,7 +189,7 @@ def curves(items: dict[str, list[Piece]]) -> list[dict[str, Any]]:
             for size, points in _groups(items.get("length", []), "size")
         ),
         *(
-            _curve(f"{name}, {kind} recordings", "events", label, points, "events", value, log_x=True)
+            _curve(f"{name}, {kind}", "events", label, points, "events", value, log_x=True)
             for name, label, value in (
                 ("speed by queue", "events a second", "events_per_second"),
                 ("cost by queue", "CPU ms an event", "cpu_milliseconds_per_event"),

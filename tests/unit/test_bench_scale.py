@@ -79,7 +79,7 @@ def test_curves_keep_models_and_kinds_of_recordings_apart() -> None:
     memory = curves["memory by length, base"]
     assert (memory["x"], memory["y"], memory["log_x"]) == ([10.2, 3600.1], [1400, 1450], True)
     assert curves["cost by length, tiny.en"]["x"] == [7200.3]
-    assert curves["speed by queue, stored recordings"]["x"] == [10, 100_000]
+    assert curves["speed by queue, stored"]["x"] == [10, 100_000]
     assert curves["speed by states"]["log_x"] is False
     assert json.loads(json.dumps(list(curves.values()))) == list(curves.values())
 
