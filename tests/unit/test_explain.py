@@ -38,7 +38,15 @@ def test_each_line_has_its_answer() -> None:
 
 
 def test_a_line_that_is_no_record_is_answered_too() -> None:
-    broken = (b"{", [], {"headers": 5}, {"headers": {"a": 1}}, {"key": 5}, {"value_b64": 5}, {"value_b64": "?"})
+    broken: tuple[object, ...] = (
+        b"{",
+        [],
+        {"headers": 5},
+        {"headers": {"a": 1}},
+        {"key": 5},
+        {"value_b64": 5},
+        {"value_b64": "?"},
+    )
     for number, found in enumerate(answers(*broken), 1):
         assert found["kind"] == "reject"
         assert f"line {number} is no record" in found["why"]
