@@ -39,7 +39,6 @@ def _claimed_ports() -> Iterator[int]:
     # Where the machine gives nearly all ports to outgoing connections, the guarantee shrinks to "free now".
     end = first_ephemeral if first_ephemeral > 2 * _FIRST_PORT else _USUAL_EPHEMERAL_PORT
     blocks = [range(first, min(first + _PORTS_PER_BLOCK, end)) for first in range(_FIRST_PORT, end, _PORTS_PER_BLOCK)]
-    claims: list[socket.socket] = []
     own: list[int] = []
     for block in random.SystemRandom().sample(blocks, len(blocks)):
         claim = socket.socket(socket.AF_UNIX)
@@ -48,7 +47,7 @@ def _claimed_ports() -> Iterator[int]:
         except OSError:
             claim.close()
             continue
-        claims.append(claim)
+        claim.detach()  # open until the process ends
         own.extend(block)
         yield from block
     while own:
