@@ -22,6 +22,7 @@ from aiokafka.errors import (
 from aiokafka.structs import OffsetAndMetadata
 
 from consumer.delivery.assignor import SteadyAssignor
+from consumer.delivery.committed import fetch_committed
 from consumer.delivery.connection import bounded, connect_timeout_seconds
 from consumer.delivery.job import SourceRecord
 from consumer.delivery.partitions import Commit, LogRange, TopicPartition
@@ -153,12 +154,11 @@ class Membership:
         """Committed offset with its metadata, first and end offset of each partition. Raises Unavailable."""
         names = [aiokafka.TopicPartition(*name) for name in partitions]
         consumer = self._connected()
-        # The public way, committed(), leaves the metadata out.
-        fetch = consumer._coordinator.fetch_committed_offsets(names)  # noqa: SLF001
+        fetch = fetch_committed(consumer._coordinator, names)  # noqa: SLF001
         committed = await self._bounded(fetch, "read committed offsets")
         beginning = await self._log_offsets(names, "beginning")
         end = await self._log_offsets(names, "end")
-        return {TopicPartition(*name): _log_range(committed.get(name), beginning[name], end[name]) for name in names}
+        return {TopicPartition(*name): _log_range(committed[name], beginning[name], end[name]) for name in names}
 
     async def beginning_offset(self, partition: TopicPartition) -> int:
         """The lowest offset that the partition still holds. Raises Unavailable."""
@@ -268,8 +268,8 @@ class Membership:
             raise
 
 
-def _log_range(committed: Any, beginning: int, end: int) -> LogRange:
-    if committed is None or committed.offset < 0:
+def _log_range(committed: OffsetAndMetadata | None, beginning: int, end: int) -> LogRange:
+    if committed is None:
         return LogRange(None, beginning, end)
     return LogRange(committed.offset, beginning, end, committed.metadata)
 
