@@ -1,11 +1,18 @@
 """The messages that this worker reads and writes; importable by other services on its own."""
 
-from schemas.audio_uploaded import AudioUploaded, JobOptions
+from schemas.audio_uploaded import AudioUploaded
+from schemas.cancel import CancelRequest
 from schemas.checkpoint import Checkpoint
+from schemas.failed import Failure, TranscriptFailed
+from schemas.job_options import Channels, IgnoredOption, JobOptions, SidecarFormat, Task
+from schemas.progress import Progress, TranscriptProgress
 from schemas.transcript import (
     Audio,
+    Flag,
+    LanguageCandidate,
     Provenance,
     Segment,
+    SidecarReference,
     Source,
     Timings,
     Transcript,
@@ -18,15 +25,27 @@ from schemas.transcript import (
 __all__ = [
     "Audio",
     "AudioUploaded",
+    "CancelRequest",
+    "Channels",
     "Checkpoint",
+    "Failure",
+    "Flag",
+    "IgnoredOption",
     "JobOptions",
+    "LanguageCandidate",
+    "Progress",
     "Provenance",
     "Segment",
+    "SidecarFormat",
+    "SidecarReference",
     "Source",
+    "Task",
     "Timings",
     "Transcript",
     "TranscriptCompleted",
     "TranscriptData",
+    "TranscriptFailed",
+    "TranscriptProgress",
     "TranscriptReference",
     "Word",
 ]

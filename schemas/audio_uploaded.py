@@ -1,12 +1,11 @@
 """``audio.uploaded`` v1: the project's own input event, and what every other dialect is parsed into."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import AliasChoices, BeforeValidator, Field
 
 from schemas.base import Message
-
-Task = Literal["transcribe", "translate"]
+from schemas.job_options import JobOptions
 
 
 def _none_if_empty(text: object) -> object:
@@ -16,19 +15,6 @@ def _none_if_empty(text: object) -> object:
 def _without_quotes(etag: object) -> object:
     """As it is compared: some senders keep the quotes that it has in the header."""
     return _none_if_empty(etag.strip('"')) if isinstance(etag, str) else etag
-
-
-class JobOptions(Message):
-    """What one recording may ask for; whatever is absent follows the worker's settings."""
-
-    language: Annotated[
-        str | None,
-        Field(max_length=16, description="Whisper's language code (en, de, ...) or 'auto'.", examples=["en"]),
-    ] = None
-    task: Annotated[Task | None, Field(description="'translate' gives English text.")] = None
-    prompt: Annotated[str | None, Field(max_length=2000, description="Words to expect: names, products, spelling.")] = (
-        None
-    )
 
 
 class AudioUploaded(Message):

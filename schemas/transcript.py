@@ -4,8 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 
-from schemas.audio_uploaded import Task
 from schemas.base import Message
+from schemas.job_options import IgnoredOption, SidecarFormat, Task
 
 Seconds = Annotated[float, Field(ge=0, description="Seconds on the recording's clock.")]
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -20,6 +20,9 @@ class Word(Message):
     probability: Annotated[Probability, Field(description="Mean probability of the word's tokens.")]
 
 
+Flag = Literal["repetition", "low_confidence", "likely_silence", "boilerplate"]
+
+
 class Segment(Message):
     """A stretch of speech that the model wrote as one piece."""
 
@@ -27,7 +30,28 @@ class Segment(Message):
     end_seconds: Seconds
     text: str
     average_log_probability: Annotated[float, Field(le=0, description="Mean log-probability of the text tokens.")]
+    no_speech_probability: Annotated[
+        Probability | None,
+        Field(description="How likely the model found it that nobody speaks; null where the library tells it wrong."),
+    ] = None
+    compression_ratio: Annotated[
+        float | None, Field(gt=0, description="Bytes of the text for one byte of it compressed: high where it repeats.")
+    ] = None
+    flags: Annotated[
+        tuple[Flag, ...], Field(description="What speaks against it; empty where nothing does.", examples=[[]])
+    ] = ()
+    channel: Annotated[
+        int | None, Field(ge=0, description="Channel of the recording, from 0, where each is transcribed on its own.")
+    ] = None
+    speaker: Annotated[str | None, Field(description="Who speaks on that channel, by the worker's settings.")] = None
     words: tuple[Word, ...] = ()
+
+
+class LanguageCandidate(Message):
+    """A language that the recording may be in."""
+
+    language: str
+    probability: Probability
 
 
 class Source(Message):
@@ -76,6 +100,14 @@ class Provenance(Message):
     model_sha256: Annotated[str, Field(description="Digest of the model file that was loaded.")]
     weights_sha256: Annotated[str, Field(description="Digest of the weights before quantisation.")]
     cpu_class: Annotated[str, Field(description="Class of CPU that the libraries were built for.")]
+    libraries_sha256: Annotated[
+        dict[str, str],
+        Field(default_factory=dict, description="Digest of each library by its file name; empty where not known."),
+    ]
+    host: Annotated[str | None, Field(description="Name of the machine or container.")] = None
+    attempts: Annotated[
+        int, Field(ge=1, description="Attempts at the recording, this one and those that a death of a worker ended.")
+    ] = 1
     parameters: dict[str, str | int | float | bool | None]
     timings: Timings
     real_time_factor: Annotated[float, Field(ge=0, description="Total seconds for one second of audio.")]
@@ -88,10 +120,25 @@ class Transcript(Message):
     text: str
     language: Annotated[str | None, Field(description="None where there was no speech.")]
     language_probability: Probability | None = None
+    language_candidates: Annotated[
+        tuple[LanguageCandidate, ...],
+        Field(description="The likeliest five, best first; empty where the language was given or nobody spoke."),
+    ] = ()
     task: Task
     no_speech: Annotated[bool, Field(description="True where no speech was found: the text is then empty.")]
     duration_seconds: Seconds
     segments: tuple[Segment, ...]
+    suppressed_segments: Annotated[
+        tuple[Segment, ...],
+        Field(description="What the model wrote where, by its flags, nobody spoke; no part of the text."),
+    ] = ()
+    flag_counts: Annotated[
+        dict[Flag, Annotated[int, Field(ge=1)]],
+        Field(default_factory=dict, description="Segments with each flag, suppressed ones included."),
+    ]
+    ignored_options: Annotated[
+        tuple[IgnoredOption, ...], Field(description="Options that were asked for and could not be followed.")
+    ] = ()
     source: Source
     audio: Audio
     provenance: Provenance
@@ -110,6 +157,14 @@ class TranscriptReference(Message):
     key: str
     size_bytes: Annotated[int, Field(ge=0)]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$", description="Digest of the referenced bytes.")]
+
+
+class SidecarReference(Message):
+    """A document that was made of the transcript, and where it lies."""
+
+    format: SidecarFormat
+    bucket: str
+    key: str
 
 
 class TranscriptCompleted(Message):
@@ -153,6 +208,7 @@ class TranscriptData(Message):
 
     transcript: Transcript | None = None
     reference: TranscriptReference | None = None
+    sidecars: tuple[SidecarReference, ...] = ()
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:

@@ -17,7 +17,7 @@ from binding.cdef import DECLARATIONS
 from binding.cpu import machine_features
 from binding.library import GGML_LIBRARIES, WHISPER_LIBRARY
 from consumer.engine.artifacts.locate import Artifacts
-from consumer.engine.options import LANGUAGES
+from schemas.languages import LANGUAGES
 
 
 def _refusal(directory: Path, features: tuple[str, ...] = ()) -> str:

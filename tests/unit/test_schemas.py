@@ -10,14 +10,17 @@ from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
 import schemas
-from schemas import AudioUploaded, Transcript, TranscriptCompleted
+from schemas import AudioUploaded, CancelRequest, Transcript, TranscriptCompleted, TranscriptFailed, TranscriptProgress
 from schemas.base import Message
 from schemas.json_schema import file_name, json_schemas, render
 
 DIRECTORY = Path(schemas.__file__).parent
 TYPES: dict[str, type[Message]] = {
     "audio.uploaded.v1": AudioUploaded,
+    "transcript.cancel.v1": CancelRequest,
     "transcript.completed.v1": TranscriptCompleted,
+    "transcript.failed.v1": TranscriptFailed,
+    "transcript.progress.v1": TranscriptProgress,
     "transcript.v1": Transcript,
 }
 EXAMPLES = sorted((DIRECTORY / "examples").glob("*.json"))
@@ -56,9 +59,13 @@ def test_examples_of_all_kinds_are_there() -> None:
     assert [path.stem for path in EXAMPLES] == [
         "audio.uploaded.v1.full",
         "audio.uploaded.v1.minimal",
+        "transcript.cancel.v1",
+        "transcript.completed.v1.call",
         "transcript.completed.v1.no-speech",
         "transcript.completed.v1.reference",
         "transcript.completed.v1.transcript",
+        "transcript.failed.v1",
+        "transcript.progress.v1",
     ]
 
 
