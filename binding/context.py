@@ -35,6 +35,9 @@ _STAGES: Final = {
 # On this one the library has freed the state by itself.
 _STATE_IS_FREED: Final = -7
 _CENTISECOND: Final = 0.01
+# No probability is as high. By default the library drops, without a word, segments in which it takes nobody to speak,
+# by a number that it reads wrong (whisper.cpp issues 3945 and 4068).
+_NEVER_NO_SPEECH: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +237,7 @@ class State:
             # Nothing of the job before, nor of this one: text carried into a second pass over a window can loop,
             # and takes up to 46 MB more in each state. Zero would drop the prompt too.
             params.no_context = True
+            params.no_speech_thold = _NEVER_NO_SPEECH
             params.n_max_text_ctx = params.n_max_text_ctx if parameters.initial_prompt else 0
             params.token_timestamps = True
             params.print_progress = False

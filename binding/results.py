@@ -47,8 +47,9 @@ class Word:
 class Segment:
     """A stretch that the model closed with a timestamp. Times in seconds from the start of the samples.
 
-    ``no_speech_probability`` is what the library reports. It is wrong for multilingual and for prompted
-    decoding (whisper.cpp issues 3945 and 4068, open at 1.9.3): never decide on it alone.
+    ``no_speech_probability`` is what the library reports of the pass that the segment is from. As published it is
+    wrong for multilingual and for prompted decoding (whisper.cpp issues 3945 and 4068, open at 1.9.3); a library with
+    the patch ``no-speech-at-start`` has it right.
     """
 
     start_seconds: float

@@ -17,7 +17,7 @@ from consumer.engine.cpu_watch import CpuWatch
 from consumer.engine.cpus import usable_cpus
 from consumer.engine.deadline import Deadlines
 from consumer.engine.library import WhisperLibraryAdapter
-from consumer.engine.passes import contexts_of
+from consumer.engine.traits import traits_of
 from consumer.engine.whisper_cli import WhisperCliEngine
 from consumer.observe.metrics import Metrics
 from consumer.settings import EngineSettings
@@ -44,7 +44,13 @@ async def transcribing(
         stack.push_async_callback(decoder.close)
         engine = await _load_engine(settings, artifacts, metrics)
         stack.push_async_callback(engine.close)
-        yield Transcriber(decoder, engine, metrics, checkpoint_audio_seconds=checkpoint_audio_seconds)
+        yield Transcriber(
+            decoder,
+            engine,
+            metrics,
+            checkpoint_audio_seconds=checkpoint_audio_seconds,
+            speakers=settings.channel_speakers,
+        )
 
 
 async def _load_engine(settings: EngineSettings, artifacts: Artifacts, metrics: Metrics) -> Engine:
@@ -61,6 +67,7 @@ async def _load_engine(settings: EngineSettings, artifacts: Artifacts, metrics: 
         weights_sha256=artifacts.weights_sha256,
         cpu_class=artifacts.cpu_class,
         is_multilingual=not settings.whisper_model_size.endswith(".en"),
+        libraries={name: file.sha256 for name, file in manifest.files.items() if ".so" in name} if manifest else {},
     )
     metrics.model_info.info(
         {
@@ -84,7 +91,7 @@ async def _load_engine(settings: EngineSettings, artifacts: Artifacts, metrics: 
             n_states=n_states,
             n_cpus=n_cpus,
             cpus_left=CpuWatch().left,
-            contexts=contexts_of(manifest),
+            traits=traits_of(manifest),
             metrics=metrics,
             deadlines=deadlines,
         )
@@ -115,4 +122,5 @@ def default_options(settings: EngineSettings) -> Options:
         language=None if settings.whisper_language == "auto" else settings.whisper_language,
         task=settings.whisper_task,
         prompt=settings.whisper_prompt,
+        channels=settings.whisper_channels,
     )

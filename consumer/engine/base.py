@@ -1,13 +1,13 @@
 """What an engine is: samples in, passages of text out. The library and the command line both are one."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from typing import Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas import Segment
+from schemas import Channels, LanguageCandidate, Segment, Task
 
 Samples = NDArray[np.float32]
 """Mono PCM, shape (n,), float32, 16 kHz."""
@@ -15,25 +15,31 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What affects the text. ``language`` None means: find out."""
+    """What affects the text. ``language`` None means: find out.
+
+    ``channels`` are mixed, or transcribed each on its own.
+    """
 
     language: str | None = None
-    task: Literal["transcribe", "translate"] = "transcribe"
+    task: Task = "transcribe"
     prompt: str = ""
+    channels: Channels = "mix"
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
     """A finished stretch of a recording; passages come in order of time and do not overlap.
 
-    Times of the segments are on the recording's clock. ``inference_seconds`` is time spent in the model.
+    Times of the segments are on the recording's clock. ``inference_seconds`` is time spent in the model,
+    ``suppressed`` what it wrote where nobody spoke. ``language_candidates`` are empty where the language was given.
     """
 
     end_seconds: float
     segments: tuple[Segment, ...]
     language: str
-    language_probability: float | None
     inference_seconds: float
+    suppressed: tuple[Segment, ...] = ()
+    language_candidates: tuple[LanguageCandidate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,8 @@ class EngineFacts:
     weights_sha256: str
     cpu_class: str
     is_multilingual: bool
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of each library by its file name; none where no manifest tells them."""
 
 
 CLEARED_AFTER_SECONDS: Final = 300.0

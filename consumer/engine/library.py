@@ -3,8 +3,10 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import aclosing
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Final, Self
 
@@ -26,13 +28,16 @@ from consumer.engine.base import UNCONTENDED, EngineFacts, Options, Passage, Sam
 from consumer.engine.deadline import Deadlines
 from consumer.engine.native_work import NativeWork
 from consumer.engine.options import checked_options
-from consumer.engine.passes import PADDED, Contexts, HeardWindow, transcribe_window
+from consumer.engine.passes import HeardWindow, transcribe_window
 from consumer.engine.pool import StatePool
+from consumer.engine.quality import Evidence, compression_ratio, judge
+from consumer.engine.traits import PUBLISHED, Traits
 from consumer.observe.metrics import Metrics
-from schemas import Segment, Word
+from schemas import LanguageCandidate, Segment, Word
 
 _LONGEST_WINDOW_SECONDS: Final = WINDOW_FRAMES * FRAME_SAMPLES / SAMPLE_RATE_HERTZ
 _LEAST_REST_SAMPLES: Final = SAMPLE_RATE_HERTZ // 5
+_LANGUAGE_CANDIDATES: Final = 5
 
 
 class WhisperLibraryAdapter:
@@ -48,14 +53,14 @@ class WhisperLibraryAdapter:
         pool: StatePool,
         context: Context,
         detector: SpeechDetector | None,
-        contexts: Contexts,
+        traits: Traits,
         metrics: Metrics,
     ) -> None:
         self.facts = facts
         self._pool = pool
         self._context = context
         self._detector = detector
-        self._contexts = contexts
+        self._traits = traits
         self._metrics = metrics
         self._language_heard_last = "en"  # what recordings of unknown language are first tried in
 
@@ -71,7 +76,7 @@ class WhisperLibraryAdapter:
         metrics: Metrics,
         n_cpus: int = 1,
         cpus_left: Callable[[], int] | None = None,
-        contexts: Contexts = PADDED,
+        traits: Traits = PUBLISHED,
         deadlines: Deadlines | None = None,
     ) -> Self:
         """Load the model and make the states. Raises ModelInitError or StateInitError."""
@@ -82,7 +87,7 @@ class WhisperLibraryAdapter:
         except BaseException:
             context.close()
             raise
-        return cls(facts, pool, context, detector, contexts, metrics)
+        return cls(facts, pool, context, detector, traits, metrics)
 
     @property
     def seconds_ahead(self) -> float:
@@ -139,9 +144,10 @@ class WhisperLibraryAdapter:
         try:
             async with aclosing(windows):
                 async for window in windows:
-                    if options.language is None:  # the first window speaks for the whole recording
+                    if options.language is None:  # the first window of speech speaks for the whole recording
                         passage = await self._transcribe(native_work, window, options, repeatable)
-                        options = Options(passage.language, options.task, options.prompt)
+                        if passage.segments:
+                            options = replace(options, language=passage.language)
                         yield passage
                         continue
                     pending.append(asyncio.create_task(self._transcribe(native_work, window, options, repeatable)))
@@ -165,25 +171,28 @@ class WhisperLibraryAdapter:
                 initial_prompt=options.prompt,
                 n_threads=n_threads,
             )
-            heard = transcribe_window(state, window.samples, parameters, abort, self._contexts, guess=guess)
+            heard = transcribe_window(state, window.samples, parameters, abort, self._traits, guess=guess)
             return heard, time.perf_counter() - started
 
         heard, seconds = await self._pool.run(native_work, window.seconds, work, repeatable=repeatable)
-        if guess is not None:
-            self._language_heard_last = heard.language
         self._measure(heard, seconds)
-        passage = Passage(
-            end_seconds=(window.start_sample + window.samples.size) / SAMPLE_RATE_HERTZ,
-            segments=tuple(
-                on_recording_clock(segment, window.start_seconds + one.start_seconds, one.seconds)
+        passage = passage_of(
+            (
+                on_recording_clock(
+                    segment, window.start_seconds + one.start_seconds, one.seconds, self._traits.tells_no_speech
+                )
                 for one in heard.passes
                 for segment in one.found.segments
                 if segment.text.strip()
             ),
+            end_seconds=(window.start_sample + window.samples.size) / SAMPLE_RATE_HERTZ,
             language=heard.language,
-            language_probability=heard.language_probability,
+            languages=heard.languages,
             inference_seconds=seconds,
         )
+        if guess is not None and passage.segments:
+            self._language_heard_last = heard.language
+        self._metrics.count_flags(passage.segments, passage.suppressed)
         native_work.transcribed(passage)
         return passage
 
@@ -207,17 +216,55 @@ def _after(window: Window, sample: int) -> Window | None:
     return Window(sample, rest) if rest.size >= _LEAST_REST_SAMPLES else None
 
 
-def on_recording_clock(segment: FoundSegment, start_seconds: float, length_seconds: float) -> Segment:
-    """Move a segment's times from the clock of its pass to the recording's, and keep them inside what it heard."""
+def passage_of(
+    found: Iterable[tuple[Segment, bool]],
+    *,
+    end_seconds: float,
+    language: str,
+    languages: Mapping[str, float],
+    inference_seconds: float,
+) -> Passage:
+    """A passage of segments and whether each is speech."""
+    segments: tuple[list[Segment], list[Segment]] = ([], [])
+    for segment, is_speech in found:
+        segments[not is_speech].append(segment)
+    spoken, suppressed = segments
+    return Passage(
+        end_seconds=end_seconds,
+        segments=tuple(spoken),
+        language=language,
+        inference_seconds=inference_seconds,
+        suppressed=tuple(suppressed),
+        language_candidates=tuple(
+            LanguageCandidate(language=name, probability=round(probability, 4))
+            for name, probability in islice(languages.items(), _LANGUAGE_CANDIDATES)
+        ),
+    )
+
+
+def on_recording_clock(
+    segment: FoundSegment, start_seconds: float, length_seconds: float, tells_no_speech: bool
+) -> tuple[Segment, bool]:
+    """A segment with its times moved from the clock of its pass to the recording's, and whether it is speech.
+
+    Times are kept inside what the pass heard. ``tells_no_speech``: whether the library's probability of it is right.
+    """
+    no_speech = segment.no_speech_probability if tells_no_speech else None
+    judgement = judge(
+        Evidence(segment.text, [token.id for token in segment.tokens], segment.average_log_probability, no_speech)
+    )
 
     def moved(seconds: float) -> float:
         return round(start_seconds + min(max(seconds, 0.0), length_seconds), 3)
 
-    return Segment(
+    published = Segment(
         start_seconds=moved(segment.start_seconds),
         end_seconds=moved(segment.end_seconds),
         text=segment.text.strip(),
         average_log_probability=min(0.0, round(segment.average_log_probability, 4)),
+        no_speech_probability=None if no_speech is None else round(min(no_speech, 1.0), 4),
+        compression_ratio=round(compression_ratio(segment.text.strip()), 3),
+        flags=judgement.flags,
         words=tuple(
             Word(
                 text=word.text,
@@ -228,3 +275,4 @@ def on_recording_clock(segment: FoundSegment, start_seconds: float, length_secon
             for word in segment.words
         ),
     )
+    return published, judgement.is_speech

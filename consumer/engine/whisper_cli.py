@@ -31,7 +31,7 @@ from consumer import die_with_parent
 from consumer.audio.speech import SAMPLE_RATE_HERTZ
 from consumer.engine.base import UNCONTENDED, EngineFacts, Options, Passage, Samples, Turn
 from consumer.engine.deadline import Deadlines
-from consumer.engine.library import on_recording_clock
+from consumer.engine.library import on_recording_clock, passage_of
 from consumer.engine.native_work import NativeWork
 from consumer.engine.options import checked_options
 from consumer.engine.places import Places
@@ -163,13 +163,15 @@ class WhisperCliEngine:
         segments = [
             _segment(entry, language, _END_OF_TEXT[self.facts.is_multilingual]) for entry in document["transcription"]
         ]
-        return Passage(
-            end_seconds=start_seconds + seconds,
-            segments=tuple(
-                on_recording_clock(segment, start_seconds, seconds) for segment in segments if segment.text.strip()
+        return passage_of(
+            (
+                on_recording_clock(segment, start_seconds, seconds, tells_no_speech=False)
+                for segment in segments
+                if segment.text.strip()
             ),
+            end_seconds=start_seconds + seconds,
             language=language,
-            language_probability=None,
+            languages={},
             inference_seconds=inference_seconds,
         )
 

@@ -5,13 +5,14 @@ values of small closed sets only, never a key, bucket, topic or message, so the 
 this file. Series of closed sets exist from the start: a rate over a counter that was never touched is 0.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
 from consumer.errors import Reason, Stage
+from schemas import Flag, Segment
 
 NAMESPACE = "whisper_consumer"
 
@@ -25,6 +26,8 @@ class EventKind(StrEnum):
     TEST_EVENT = "test_event"
     FOLDER_MARKER = "folder_marker"
     OTHER_EVENT = "other_event"
+    FILTERED = "filtered"
+    OWN_OUTPUT = "own_output"
     REJECTED = "rejected"
 
 
@@ -196,7 +199,14 @@ class Metrics:
             namespace=NAMESPACE,
             registry=self.registry,
         )
+        self.segments_flagged = self._counter(
+            "segments_flagged", "Segments of text with a flag, by flag; one may have several.", label="flag"
+        )
+        self.segments_suppressed = self._counter(
+            "segments_suppressed", "Segments left out of the text because, by their flags, nobody spoke."
+        )
         _start_at_zero(self.passes_repeated, Doubt)
+        _start_at_zero(self.segments_flagged, get_args(Flag))
         self.backlog_audio_seconds = self._gauge(
             "backlog_audio",
             "Audio of the recordings in flight that is known and not yet transcribed.",
@@ -208,6 +218,13 @@ class Metrics:
             LAG_BUCKETS,
             "seconds",
         )
+
+    def count_flags(self, segments: Sequence[Segment], suppressed: Sequence[Segment]) -> None:
+        """Count what speaks against segments."""
+        self.segments_suppressed.inc(len(suppressed))
+        for segment in (*segments, *suppressed):
+            for flag in segment.flags:
+                self.segments_flagged.labels(flag).inc()
 
     def _counter(self, name: str, meaning: str, unit: str = "", *, label: str = "") -> Counter:
         return Counter(name, meaning, _labels(label), namespace=NAMESPACE, unit=unit, registry=self.registry)

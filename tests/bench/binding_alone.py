@@ -17,7 +17,8 @@ import numpy as np
 from binding import AbortFlag, Context, Library, Parameters, Samples, State
 from consumer.engine.artifacts.locate import locate
 from consumer.engine.cpus import usable_cpus
-from consumer.engine.passes import HeardWindow, Pass, contexts_of, transcribe_window
+from consumer.engine.passes import HeardWindow, Pass, transcribe_window
+from consumer.engine.traits import traits_of
 from tests.bench.runs import Run
 from tests.support.speech import samples_of
 
@@ -27,7 +28,7 @@ def main() -> None:
     artifacts = locate(Path(sys.argv[1]), sys.argv[2])  # type: ignore[arg-type]  # checked by the caller
     library = Library.load(artifacts.directory)
     recordings = [samples_of(Path(name)).astype(np.float32) / np.float32(32768) for name in sys.argv[3:]]
-    contexts = contexts_of(artifacts.manifest)
+    traits = traits_of(artifacts.manifest)
     n_states = usable_cpus()
     with Context(library, artifacts.model) as context, ThreadPoolExecutor(n_states) as threads:
         free: SimpleQueue[State] = SimpleQueue()
@@ -37,7 +38,7 @@ def main() -> None:
         def transcribe(samples: Samples) -> HeardWindow:
             state = free.get()
             try:
-                return transcribe_window(state, samples, Parameters(language="en"), AbortFlag(), contexts)
+                return transcribe_window(state, samples, Parameters(language="en"), AbortFlag(), traits)
             finally:
                 free.put(state)
 
@@ -58,7 +59,7 @@ def main() -> None:
     answer = {
         "run": asdict(run),
         "precision": artifacts.precision,
-        "contexts": [contexts.fitted(one.seconds) for one in passes] + [0] * made_again,
+        "contexts": [traits.fitted(one.seconds) for one in passes] + [0] * made_again,
         "decoder_steps": sum(_decoder_steps(one) for one in passes),
     }
     print(json.dumps(answer))

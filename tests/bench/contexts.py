@@ -23,7 +23,8 @@ from consumer.audio.silero import SpeechDetector, SpeechStream
 from consumer.audio.speech import SAMPLE_RATE_HERTZ, Window, find_speech
 from consumer.engine.artifacts.locate import locate
 from consumer.engine.cpus import usable_cpus
-from consumer.engine.passes import FULL_STEPS, Contexts, HeardWindow, contexts_of, transcribe_window
+from consumer.engine.passes import HeardWindow, transcribe_window
+from consumer.engine.traits import FULL_STEPS, Traits, traits_of
 from consumer.settings import ModelSize
 from tests.bench.scoring import score
 from tests.support.built import compiled_artifacts
@@ -31,14 +32,14 @@ from tests.support.speech import Recording, corpus_languages, corpus_set, sample
 from tests.support.stack import CORPUS_DIR
 
 SETS: Final = ("lsother", "lsclean", "noisy", "ast-es", "ast-fr", "ast-it", "ast-ru")
-FULL: Final = Contexts(unit_steps=FULL_STEPS, least_steps=FULL_STEPS)
+FULL: Final = Traits(unit_steps=FULL_STEPS, least_steps=FULL_STEPS, tells_no_speech=False)
 
 
 def measure(size: ModelSize) -> dict[str, Any]:
     """Returns the figures of each set that this size of model can hear."""
     artifacts = locate(compiled_artifacts(size), size)
     library = Library.load(artifacts.directory)
-    fitted = contexts_of(artifacts.manifest)
+    fitted = traits_of(artifacts.manifest)
     languages = corpus_languages(CORPUS_DIR)
     found: dict[str, Any] = {}
     if artifacts.vad_model is None:
@@ -50,12 +51,12 @@ def measure(size: ModelSize) -> dict[str, Any]:
             cut = [_windows(recording, detector) for recording in recordings]
             with _states(context) as states:
                 ways = {
-                    way: _transcribe(states, cut, contexts, languages[name])
-                    for way, contexts in (("full", FULL), ("fitted", fitted))
+                    way: _transcribe(states, cut, traits, languages[name])
+                    for way, traits in (("full", FULL), ("fitted", fitted))
                 }
             found[name] = _compared(recordings, ways, languages[name])
             print(f"{name}: {found[name]}", file=sys.stderr)
-    return {"size": size, "contexts": asdict(fitted), "sets": found}
+    return {"size": size, "traits": asdict(fitted), "sets": found}
 
 
 def table(figures: dict[str, Any]) -> str:
@@ -103,7 +104,7 @@ def _states(context: Context) -> Iterator[list[State]]:
 
 
 def _transcribe(
-    states: list[State], recordings: list[list[Window]], contexts: Contexts, language: str
+    states: list[State], recordings: list[list[Window]], traits: Traits, language: str
 ) -> list[list[HeardWindow]]:
     """What was heard in each window of each recording."""
     free: SimpleQueue[State] = SimpleQueue()
@@ -114,7 +115,7 @@ def _transcribe(
         state = free.get()
         try:
             parameters = Parameters(language=language)
-            return [transcribe_window(state, one.samples, parameters, AbortFlag(), contexts) for one in windows]
+            return [transcribe_window(state, one.samples, parameters, AbortFlag(), traits) for one in windows]
         finally:
             free.put(state)
 

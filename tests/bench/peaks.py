@@ -34,7 +34,7 @@ from consumer.engine.artifacts.machine import CpuClass, native_class
 from consumer.engine.artifacts.models import MODEL_CONFIGS, ModelConfig, Precision
 from consumer.engine.artifacts.toolchain import compiler_version, compilers, run
 from consumer.engine.cpus import usable_cpus
-from consumer.engine.passes import FULL_STEPS
+from consumer.engine.traits import FULL_STEPS
 from consumer.settings import ModelSize
 from tests.support.cache import CACHE_DIR
 

@@ -24,7 +24,7 @@ from consumer.engine.artifacts.manifest import read_manifest
 from consumer.engine.base import EngineFacts, Options, Samples
 from consumer.engine.cpus import usable_cpus
 from consumer.engine.library import WhisperLibraryAdapter
-from consumer.engine.passes import contexts_of
+from consumer.engine.traits import traits_of
 from consumer.observe.metrics import Metrics
 
 
@@ -41,7 +41,7 @@ async def main() -> None:
         facts,
         n_states=n_cpus,
         n_cpus=n_cpus,
-        contexts=contexts_of(read_manifest(Path(request["directory"]))),
+        traits=traits_of(read_manifest(Path(request["directory"]))),
         metrics=Metrics(CollectorRegistry()),
     )
     load_seconds = time.monotonic() - load_began

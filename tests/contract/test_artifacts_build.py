@@ -37,6 +37,7 @@ from consumer.engine.artifacts.weights import given_weights, packaged_weights
 from consumer.engine.cpus import usable_cpus
 from tests.support.artifacts import Recorder
 from tests.support.cache import CACHE_DIR
+from tests.support.speech import SAMPLE_TEXT, write_wav
 from tests.support.watched_engine import read_wav
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -256,6 +257,18 @@ class TestCompiled:
         for one, other in zip(ours, theirs, strict=True):
             assert one[1:] == pytest.approx(other[1:], abs=0.03)
 
+    def test_the_probability_of_no_speech_is_that_of_the_start_with_a_prompt_too(
+        self, compiled: Path, artifacts_dir: Path, sample: Path, tmp_path: Path
+    ) -> None:
+        """As published it is right for this model without a prompt only, of which the row is the first."""
+        silence = write_wav(tmp_path / "silence.wav", np.zeros(5 * 16_000, np.int16))
+        prompted = f"0:{SAMPLE_TEXT}"
+        for path in (sample, silence):
+            alone, with_prompt = (heard["no_speech"] for heard in _heard(compiled, path, 0, prompted))
+            (published,) = (heard["no_speech"] for heard in _heard(_prebuilt(artifacts_dir), path, 0))
+            assert alone == pytest.approx(published, abs=0.1)
+            assert (with_prompt > 0.3) == (path == silence)
+
     def test_weights_ask_for_huge_pages(self, compiled: Path, artifacts_dir: Path, sample: Path) -> None:
         ours, theirs = (_heard(directory, sample, 768)[0] for directory in (compiled, _prebuilt(artifacts_dir)))
         assert ours["advised_megabytes"] > 20  # tiny.en's weights and more
@@ -272,18 +285,22 @@ from tests.support.watched_engine import as_float, read_wav
 directory, sample, *contexts = sys.argv[1:]
 library = Library.load(Path(directory))
 with Context(library, Path(directory) / "ggml-tiny.en-q8_0.bin") as context, context.new_state() as state:
-    for steps in contexts:
-        found = state.transcribe(as_float(read_wav(Path(sample))), Parameters(audio_ctx=int(steps), one_pass=True))
+    for way in contexts:
+        steps, _, prompt = way.partition(":")
+        parameters = Parameters(audio_ctx=int(steps), one_pass=True, initial_prompt=prompt)
+        found = state.transcribe(as_float(read_wav(Path(sample))), parameters)
         tokens = [(token.id, token.log_probability) for segment in found.segments for token in segment.tokens]
         words = [(word.text, word.start_seconds, word.end_seconds) for part in found.segments for word in part.words]
         mappings = re.findall(r"Rss: +(\\d+) kB(?:.*\\n)+?VmFlags:(.*)", Path("/proc/self/smaps").read_text())
         advised = sum(int(kilobytes) for kilobytes, flags in mappings if " hg" in flags) / 1000
-        print(json.dumps({"tokens": tokens, "words": words, "advised_megabytes": advised}))
+        no_speech = [segment.no_speech_probability for segment in found.segments]
+        print(json.dumps({"tokens": tokens, "words": words, "advised_megabytes": advised, "no_speech": no_speech[0]}))
 """
 
 
-def _heard(directory: Path, sample: Path, *contexts: int) -> list[dict[str, Any]]:
-    """What one state hears in contexts of these lengths, one after another; in a process of its own."""
+def _heard(directory: Path, sample: Path, *contexts: int | str) -> list[dict[str, Any]]:
+    """What one state hears in contexts of these lengths, one after another, with a prompt where one stands behind a
+    colon; in a process of its own."""
     done = subprocess.run(
         [sys.executable, "-c", _HEAR, directory, sample, *map(str, contexts)],
         capture_output=True,

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from binding import AbortFlag, Context, Library, Parameters, Samples, State
-from consumer.engine import passes
+from consumer.engine import passes, traits
 from consumer.engine.artifacts.locate import locate
-from consumer.engine.passes import Contexts, HeardWindow, transcribe_window
+from consumer.engine.passes import HeardWindow, transcribe_window
+from consumer.engine.traits import Traits
 from consumer.observe.metrics import Doubt
 from tests.support.speech import SAMPLE_TEXT, word_error_rate
 from tests.support.watched_engine import RATE, as_float, joined, read_wav
@@ -28,6 +29,9 @@ def state(base: Context) -> Iterator[State]:
         yield state
 
 
+SHORT = Traits(unit_steps=64, least_steps=64, tells_no_speech=False)
+
+
 @pytest.fixture(scope="module")
 def speech(sample: Path) -> Samples:
     return as_float(read_wav(sample))
@@ -41,7 +45,7 @@ def test_a_short_recording_takes_one_pass_without_doubt(state: State, speech: Sa
     heard = transcribe_window(state, speech, Parameters(), AbortFlag())
     assert word_error_rate(SAMPLE_TEXT, _text(heard)) == 0
     assert [one.start_seconds for one in heard.passes] == [0.0]
-    assert (heard.language, heard.language_probability, heard.doubts.total()) == ("en", None, 0)
+    assert (heard.language, heard.languages, heard.doubts.total()) == ("en", {}, 0)
 
 
 def test_what_the_model_leaves_is_heard_in_another_pass(state: State, sample: Path) -> None:
@@ -66,9 +70,9 @@ def test_a_doubtful_result_is_computed_again_and_the_better_one_is_kept(
     state: State, speech: Samples, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A context so short that the model loops or loses words: what the least length of rule 1 is for."""
-    monkeypatch.setattr(passes, "CONTEXT_MARGIN_STEPS", -400)
+    monkeypatch.setattr(traits, "CONTEXT_MARGIN_STEPS", -400)
     monkeypatch.setattr(passes, "LEAST_LOG_PROBABILITY", -0.25)
-    heard = transcribe_window(state, speech, Parameters(), AbortFlag(), Contexts(unit_steps=64, least_steps=64))
+    heard = transcribe_window(state, speech, Parameters(), AbortFlag(), SHORT)
     assert heard.doubts.total() >= 1
     assert word_error_rate(SAMPLE_TEXT, _text(heard)) == 0
 
@@ -85,8 +89,7 @@ def test_the_language_costs_nothing_where_the_guess_is_right_and_one_pass_where_
     assert right.doubts.total() == 0
     assert wrong.doubts == {Doubt.LANGUAGE: 1}
     for heard in (right, wrong):
-        assert heard.language == "en"
-        assert heard.language_probability is not None
-        assert heard.language_probability > 0.8
+        assert heard.language == next(iter(heard.languages)) == "en"
+        assert heard.languages["en"] > 0.8
     assert _text(right) == _text(wrong)
-    assert right.language_probability == wrong.language_probability
+    assert right.languages == wrong.languages

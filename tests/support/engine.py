@@ -11,7 +11,7 @@ from consumer.engine.base import (
     Samples,
     Turn,
 )
-from schemas import Segment
+from schemas import LanguageCandidate, Segment
 
 RATE_HERTZ = 16_000
 FACTS = EngineFacts(
@@ -106,6 +106,6 @@ class SilentEngine:
             end_seconds=end_seconds,
             segments=(segment,),
             language=options.language or "en",
-            language_probability=0.75,
             inference_seconds=0.0,
+            language_candidates=(LanguageCandidate(language="en", probability=0.75),),
         )

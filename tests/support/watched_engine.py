@@ -20,8 +20,8 @@ from consumer.engine.artifacts.locate import Artifacts, locate
 from consumer.engine.base import EngineFacts
 from consumer.engine.deadline import Deadlines
 from consumer.engine.library import WhisperLibraryAdapter
-from consumer.engine.passes import PADDED
 from consumer.engine.pool import StatePool, T
+from consumer.engine.traits import PUBLISHED
 from consumer.observe.metrics import Metrics
 from consumer.transcriber import Transcriber
 
@@ -111,7 +111,7 @@ async def running_engine(artifacts_dir: Path, n_states: int = 2, size: Any = "ti
     context = Context(library, artifacts.model)
     pool = WatchedPool(context, n_states, metrics, Deadlines())
     detector = SpeechDetector(artifacts.vad_model)
-    engine = WhisperLibraryAdapter(facts_of(artifacts, size), pool, context, detector, PADDED, metrics)
+    engine = WhisperLibraryAdapter(facts_of(artifacts, size), pool, context, detector, PUBLISHED, metrics)
     try:
         yield RunningEngine(engine, pool, metrics)
     finally:

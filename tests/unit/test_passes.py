@@ -4,23 +4,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consumer.engine.passes import EXACT, FULL_STEPS, MOST_REPEATED_SHARE, PADDED, Contexts, repeated_share
+from consumer.engine.quality import MOST_REPEATED_SHARE, repeated_share
+from consumer.engine.traits import FULL_STEPS, PUBLISHED, Traits
+
+EXACT = Traits(unit_steps=32, least_steps=384, tells_no_speech=True)
 
 TOKENS = st.lists(st.integers(0, 50_000), max_size=100)
 
 
-@given(st.floats(0, 30), st.sampled_from([PADDED, EXACT]))
-def test_a_context_holds_its_samples_with_a_margin_in_whole_units(seconds: float, contexts: Contexts) -> None:
-    steps = contexts.fitted(seconds)
-    assert steps == 0 or (contexts.least_steps <= steps < FULL_STEPS and steps % contexts.unit_steps == 0)
+@given(st.floats(0, 30), st.sampled_from([PUBLISHED, EXACT]))
+def test_a_context_holds_its_samples_with_a_margin_in_whole_units(seconds: float, traits: Traits) -> None:
+    steps = traits.fitted(seconds)
+    assert steps == 0 or (traits.least_steps <= steps < FULL_STEPS and steps % traits.unit_steps == 0)
     assert (steps or FULL_STEPS) >= min(FULL_STEPS, seconds * 50 + 64)
 
 
 @pytest.mark.parametrize(
-    ("contexts", "expected"), [(PADDED, [512, 512, 768, 1280, 0, 0]), (EXACT, [384, 512, 544, 1280, 1312, 0])]
+    ("traits", "expected"), [(PUBLISHED, [512, 512, 768, 1280, 0, 0]), (EXACT, [384, 512, 544, 1280, 1312, 0])]
 )
-def test_contexts_of_some_lengths(contexts: Contexts, expected: list[int]) -> None:
-    assert [contexts.fitted(seconds) for seconds in (0.1, 8.96, 8.97, 24.32, 24.33, 28.7)] == expected
+def test_contexts_of_some_lengths(traits: Traits, expected: list[int]) -> None:
+    assert [traits.fitted(seconds) for seconds in (0.1, 8.96, 8.97, 24.32, 24.33, 28.7)] == expected
 
 
 @given(TOKENS)

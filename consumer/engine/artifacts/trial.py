@@ -15,7 +15,8 @@ import numpy as np
 
 from binding import AbortFlag, Context, Library, Parameters, State
 from consumer.engine.artifacts.manifest import read_manifest
-from consumer.engine.passes import contexts_of, transcribe_window
+from consumer.engine.passes import transcribe_window
+from consumer.engine.traits import traits_of
 
 LEAST_TIMES = 4
 
@@ -28,7 +29,7 @@ def main() -> None:
         samples = np.frombuffer(file.readframes(file.getnframes()), np.int16).astype(np.float32) / np.float32(32768)
         rate = file.getframerate()
     parameters = Parameters(n_threads=n_threads)
-    contexts = contexts_of(read_manifest(directory))
+    traits = traits_of(read_manifest(directory))
     library = Library.load(directory)
     with Context(library, model) as context, ThreadPoolExecutor(n_states) as threads:
         free: SimpleQueue[State] = SimpleQueue()
@@ -38,7 +39,7 @@ def main() -> None:
         def transcribe(_: int) -> None:
             state = free.get()
             try:
-                transcribe_window(state, samples, parameters, AbortFlag(), contexts)
+                transcribe_window(state, samples, parameters, AbortFlag(), traits)
             finally:
                 free.put(state)
 

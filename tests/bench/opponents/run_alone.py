@@ -53,9 +53,11 @@ async def run_alone(
             rest_megabytes = resident_megabytes([process.pid])
             cpu_before = cpu_seconds([process.pid])
             answering = asyncio.create_task(program.pass_on())
-            handed_in = await hand_in(range(len(files)), program.text, in_hand)
-            answering.cancel()
-            await asyncio.wait({answering})
+            try:
+                handed_in = await hand_in(range(len(files)), program.text, in_hand)
+            finally:  # also where this takes too long, and is given up
+                answering.cancel()
+                await asyncio.wait({answering})
             return Run(
                 seconds=handed_in.seconds,
                 cpu_seconds=cpu_seconds([process.pid]) - cpu_before,
