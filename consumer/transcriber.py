@@ -13,19 +13,23 @@ begins anew each time, and nothing is kept of it. Of others progress is handed o
 
 Who goes on from kept progress decodes the recording and looks for speech from its start, which finds the same windows,
 and transcribes what comes after: the text is that of a run without interruption.
+
+Where channels are split, each is a recording of its own, one after another, with progress of its own; what they gave is
+merged by time.
 """
 
 import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import BinaryIO, Final, Protocol, Self
 
 from consumer.audio.decoder import Decoder
-from consumer.audio.decoder_messages import AudioFacts
+from consumer.audio.decoder_messages import AudioFacts, Header
 from consumer.audio.speech import SAMPLE_RATE_HERTZ
 from consumer.engine.base import (
     CLEARED_AFTER_SECONDS,
@@ -39,7 +43,7 @@ from consumer.engine.base import (
 )
 from consumer.errors import Unavailable
 from consumer.observe.metrics import Metrics
-from schemas import Segment
+from schemas import LanguageCandidate, Segment
 
 log = logging.getLogger(__name__)
 
@@ -56,14 +60,15 @@ KEEP_LAST_SECONDS: Final = 3.0
 class Progress:
     """What is finished of a recording: everything before ``done_seconds``; ``segments`` are what that gave.
 
-    ``inference_seconds`` is time in the model so far, of all attempts.
+    ``inference_seconds`` is time in the model so far, of all attempts. ``language`` is None before somebody spoke.
     """
 
     done_seconds: float
     segments: tuple[Segment, ...]
     language: str | None
-    language_probability: float | None
     inference_seconds: float
+    suppressed: tuple[Segment, ...] = ()
+    language_candidates: tuple[LanguageCandidate, ...] = ()
 
 
 class Kept(Protocol):
@@ -83,12 +88,18 @@ class Heard:
     """Everything that a recording gave. ``language`` is None where nobody spoke."""
 
     segments: tuple[Segment, ...]
+    suppressed: tuple[Segment, ...]
     language: str | None
-    language_probability: float | None
+    language_candidates: tuple[LanguageCandidate, ...]
     duration_seconds: float
     audio: AudioFacts
     decode_seconds: float
     inference_seconds: float
+
+    @property
+    def language_probability(self) -> float | None:
+        """How likely the language is; None where it was given, or nobody spoke."""
+        return self.language_candidates[0].probability if self.language_candidates else None
 
     @property
     def text(self) -> str:
@@ -106,8 +117,11 @@ class Transcriber:
         metrics: Metrics,
         *,
         checkpoint_audio_seconds: float = CHECKPOINT_AUDIO_SECONDS,
+        speakers: Sequence[str] = (),
     ) -> None:
+        """``speakers`` are the names of those on the channels, where they are split."""
         self._decoder = decoder
+        self._speakers = speakers
         self._engine = engine
         self._metrics = metrics
         self._most_unkept_seconds = max(LEAST_INTERVAL_SECONDS, MOST_AUDIO_LOST_SECONDS - engine.seconds_ahead)
@@ -129,19 +143,56 @@ class Transcriber:
         options: Options,
         *,
         turn: Turn = UNCONTENDED,
-        kept: Kept | None = None,
+        kept: Callable[[int | None], Kept | None] = lambda _: None,
+        on_header: Callable[[int | None, Header], None] = lambda *_: None,
         on_passage: Callable[[Passage], None] = lambda _: None,
     ) -> Heard:
         """Transcribe a seekable file. ``name`` is a hint for the decoder: its extension.
 
-        ``on_passage`` is called with each finished stretch. Raises Rejected: not audio, damaged beyond
-        use, too long, or options that the model cannot honour; and what ``turn.begins`` and ``kept.find`` raise.
+        ``kept`` gives the place for the progress of a channel, of all together for None. ``on_header`` is called
+        with what the file says of itself, for each channel that is transcribed on its own, and ``on_passage`` with each
+        finished stretch. Raises Rejected: not audio, damaged beyond use, too long, or options that the model
+        cannot honour; and what ``turn.begins`` and ``Kept.find`` raise.
         """
-        async with self._decoder.decode(recording, name_hint=name) as decoding:
+
+        async def listen(channel: int | None) -> Heard:
+            return await self._listen(
+                recording,
+                name,
+                options,
+                channel,
+                turn=turn,
+                kept=kept(channel),
+                on_header=partial(on_header, channel),
+                on_passage=on_passage,
+            )
+
+        if options.channels == "mix":
+            return await listen(None)
+        first = await listen(0)
+        others = [await listen(channel) for channel in range(1, first.audio.channels)]
+        return merged([first, *others], self._speakers)
+
+    async def _listen(
+        self,
+        recording: BinaryIO,
+        name: str,
+        options: Options,
+        channel: int | None,
+        *,
+        turn: Turn,
+        kept: Kept | None,
+        on_header: Callable[[Header], None],
+        on_passage: Callable[[Passage], None],
+    ) -> Heard:
+        """Transcribe one channel, or all of them mixed."""
+        async with self._decoder.decode(recording, name_hint=name, channel=channel) as decoding:
             with _Clock(decoding, self._metrics) as clock:
                 blocks = _Begun(clock)
                 if not await blocks.last_longer_than(SHORT_SECONDS):
                     kept = None
+                if decoding.header is not None:
+                    on_header(decoding.header)
                 hearing = _Hearing(await kept.find() if kept else None)
                 clock.resume_at(hearing.done_seconds)
                 if hearing.language is not None:
@@ -166,13 +217,43 @@ class Transcriber:
             facts = decoding.facts
         return Heard(
             segments=tuple(hearing.segments),
-            language=hearing.language if hearing.segments else None,
-            language_probability=hearing.language_probability if hearing.segments else None,
+            suppressed=tuple(hearing.suppressed),
+            language=hearing.language,
+            language_candidates=hearing.language_candidates,
             duration_seconds=round(clock.n_samples / SAMPLE_RATE_HERTZ, 3),
             audio=facts,
             decode_seconds=clock.waited_seconds,
             inference_seconds=hearing.inference_seconds,
         )
+
+
+def merged(channels: Sequence[Heard], speakers: Sequence[str]) -> Heard:
+    """What all channels gave, in order of time, each segment with its channel.
+
+    The language is that of the first channel on which somebody speaks.
+    """
+
+    def by_time(of_channels: Iterable[tuple[Segment, ...]]) -> tuple[Segment, ...]:
+        named = (
+            segment.model_copy(
+                update={"channel": channel, "speaker": speakers[channel] if channel < len(speakers) else None}
+            )
+            for channel, segments in enumerate(of_channels)
+            for segment in segments
+        )
+        return tuple(sorted(named, key=lambda segment: segment.start_seconds))
+
+    speaking = next((heard for heard in channels if heard.segments), channels[0])
+    return Heard(
+        segments=by_time(heard.segments for heard in channels),
+        suppressed=by_time(heard.suppressed for heard in channels),
+        language=speaking.language,
+        language_candidates=speaking.language_candidates,
+        duration_seconds=max(heard.duration_seconds for heard in channels),
+        audio=channels[0].audio,
+        decode_seconds=sum(heard.decode_seconds for heard in channels),
+        inference_seconds=sum(heard.inference_seconds for heard in channels),
+    )
 
 
 class _Hearing:
@@ -181,17 +262,19 @@ class _Hearing:
     def __init__(self, resume: Progress | None) -> None:
         self.start_seconds = self.done_seconds = resume.done_seconds if resume else 0.0
         self.segments: list[Segment] = list(resume.segments) if resume else []
+        self.suppressed: list[Segment] = list(resume.suppressed) if resume else []
         self.language = resume.language if resume else None
-        self.language_probability = resume.language_probability if resume else None
+        self.language_candidates = resume.language_candidates if resume else ()
         self.inference_seconds = resume.inference_seconds if resume else 0.0
 
     def add(self, passage: Passage) -> None:
-        """The next stretch is finished. The first one's language is the recording's."""
+        """The next stretch is finished. The language of the first in which somebody speaks is the recording's."""
         self.done_seconds = passage.end_seconds
         self.segments += passage.segments
+        self.suppressed += passage.suppressed
         self.inference_seconds += passage.inference_seconds
-        if self.language is None:
-            self.language, self.language_probability = passage.language, passage.language_probability
+        if self.language is None and passage.segments:
+            self.language, self.language_candidates = passage.language, passage.language_candidates
 
     def progress(self) -> Progress:
         """As it is now."""
@@ -199,8 +282,9 @@ class _Hearing:
             self.done_seconds,
             tuple(self.segments),
             self.language,
-            self.language_probability,
             self.inference_seconds,
+            tuple(self.suppressed),
+            self.language_candidates,
         )
 
 

@@ -12,7 +12,7 @@ Its behaviour was measured with FFmpeg 8.1 (PyAV 18.1).
 
 import io
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +25,9 @@ from av.container.input import InputContainer
 from av.filter import Graph
 from av.packet import Packet
 
-from consumer.audio.decoder_messages import SAMPLE_RATE_HERTZ, AudioFacts
+from consumer.audio.decoder_messages import SAMPLE_RATE_HERTZ, AudioFacts, Header
 from consumer.audio.downmix import Downmixer, Samples
+from consumer.audio.one_channel import OneChannel
 from consumer.errors import Reason, Rejected, Stage
 
 _OPTIONS = {
@@ -105,8 +106,16 @@ class _Tally:
         return tuple(notes)
 
 
-def decode(spool: Spool, *, max_duration_seconds: float) -> Generator[Samples, None, AudioFacts]:
+def decode(
+    spool: Spool,
+    *,
+    max_duration_seconds: float,
+    channel: int | None = None,
+    on_header: Callable[[Header], None] = lambda _: None,
+) -> Generator[Samples, None, AudioFacts]:
     """Yield the recording as float32 blocks of shape (n,), mono, 16 kHz, within [-1, 1]; return its facts.
+
+    ``channel`` is the one to take, from 0; None mixes all of them. ``on_header`` is called before the first block.
 
     Raises Rejected: NOT_AUDIO where FFmpeg finds no container, no audio stream, no sample, or more broken
     packets than frames; TOO_LONG past ``max_duration_seconds`` (at once where a header says so).
@@ -117,9 +126,10 @@ def decode(spool: Spool, *, max_duration_seconds: float) -> Generator[Samples, N
         declared_seconds = None if length_is_guessed else _declared_seconds(container, stream)
         if declared_seconds is not None and declared_seconds > max_duration_seconds:
             raise _too_long(max_duration_seconds)
+        on_header(Header(declared_seconds, stream.codec_context.layout.nb_channels))
         tally = _Tally()
         samples = 0
-        for block in _mono(_frames(_packets(container, stream, tally), stream, tally), tally):
+        for block in _mono(_frames(_packets(container, stream, tally), stream, tally), tally, channel):
             samples += len(block)
             if samples > max_duration_seconds * SAMPLE_RATE_HERTZ:
                 raise _too_long(max_duration_seconds)
@@ -208,15 +218,15 @@ def _frames(
                 yield frame
 
 
-def _mono(frames: Iterator[AudioFrame], tally: _Tally) -> Iterator[Samples]:
-    """Resample, fill holes and mix down; starts anew where the stream changes its rate or channels."""
+def _mono(frames: Iterator[AudioFrame], tally: _Tally, channel: int | None) -> Iterator[Samples]:
+    """Resample, fill holes, mix down or take one channel; starts anew where the stream changes its rate or channels."""
     chain: _Chain | None = None
     end: float | None = None  # of the frame before, on the container's clock
     for frame in frames:
         if chain is None or not chain.fits(frame):
             if chain is not None:
                 yield from chain.flush()
-            chain = _Chain(frame)
+            chain = _Chain(frame, channel)
         if frame.time is not None and end is not None:
             gap = frame.time - end
             if _SMALLEST_GAP_SECONDS <= gap <= _LARGEST_GAP_SECONDS:
@@ -229,12 +239,16 @@ def _mono(frames: Iterator[AudioFrame], tally: _Tally) -> Iterator[Samples]:
 
 
 class _Chain:
-    """Resampler and downmixer for frames of one rate, format and layout."""
+    """Resampler, and downmixer or what takes one channel, for frames of one rate, format and layout."""
 
-    def __init__(self, frame: AudioFrame) -> None:
+    def __init__(self, frame: AudioFrame, channel: int | None) -> None:
         self._source = _shape(frame)
         self._channels = frame.layout.nb_channels
-        self._downmixer = Downmixer([channel.name for channel in frame.layout.channels])
+        self._to_mono: Downmixer | OneChannel = (
+            Downmixer([channel.name for channel in frame.layout.channels])
+            if channel is None
+            else OneChannel(channel, self._channels)
+        )
         self._graph: Graph | None = None
         self._queued_seconds = 0.0
 
@@ -261,7 +275,7 @@ class _Chain:
 
     def flush(self) -> Iterator[Samples]:
         yield from self._drain()
-        yield from _unless_empty(self._downmixer.flush())
+        yield from _unless_empty(self._to_mono.flush())
 
     def _drain(self) -> Iterator[Samples]:
         graph, self._graph = self._graph, None
@@ -280,7 +294,7 @@ class _Chain:
     def _mix(self, channels: Samples) -> Iterator[Samples]:
         if not np.isfinite(channels).all():  # float codecs carry whatever their encoder wrote
             channels = np.nan_to_num(channels, posinf=1.0, neginf=-1.0)
-        yield from _unless_empty(self._downmixer.push(np.clip(channels, -1.0, 1.0)))
+        yield from _unless_empty(self._to_mono.push(np.clip(channels, -1.0, 1.0)))
 
 
 def _resampler(frame: AudioFrame) -> Graph:

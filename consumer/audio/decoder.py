@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
-from consumer.audio.decoder_messages import AudioFacts, Exit, NotStarted, Order, Refusal
+from consumer.audio.decoder_messages import AudioFacts, Exit, Header, NotStarted, Order, Refusal, Report
 from consumer.audio.decoder_process import DecoderProcess, Job, Samples, ServerLost
 from consumer.errors import Reason, Rejected, Stage, Unavailable
 
@@ -51,13 +51,14 @@ class Decoder:
             await server.close()
 
     @asynccontextmanager
-    async def decode(self, spool: BinaryIO, *, name_hint: str) -> AsyncIterator["Decoding"]:
+    async def decode(self, spool: BinaryIO, *, name_hint: str, channel: int | None = None) -> AsyncIterator["Decoding"]:
         """Decode one recording; leaving the context early kills the process that decodes it.
 
         ``spool`` is a regular file; it is read from its start and its offset is left alone. Of ``name_hint``
         (the object's key) the extension helps FFmpeg with formats that the content alone does not tell.
+        ``channel`` is the one to take; None mixes them.
         """
-        order = Order(_safe_name(name_hint), self._max_duration_seconds)
+        order = Order(_safe_name(name_hint), self._max_duration_seconds, channel)
         decoding = Decoding(self, spool, order, self._stall_timeout_seconds)
         try:
             yield decoding
@@ -92,6 +93,8 @@ class Decoding:
         self._delivered = 0  # samples handed out
         self._position = 0  # samples read in this attempt
         self._facts: AudioFacts | None = None
+        self.header: Header | None = None
+        """What the file says of itself; there once the first block is."""
 
     @property
     def facts(self) -> AudioFacts:
@@ -110,6 +113,8 @@ class Decoding:
                 block = await job.read(stall_timeout_seconds=self._stall_timeout_seconds)
                 if not len(block):
                     self._facts = await self._end(job)
+                elif self.header is None:
+                    self.header = await self._header_of(job)
             except ServerLost:
                 self.close()
                 continue
@@ -137,13 +142,27 @@ class Decoding:
         self._job = self._server.order(self._spool, self._order)
         return self._job
 
-    async def _end(self, job: Job) -> AudioFacts:
-        """What the process reported after its last sample."""
+    async def _header_of(self, job: Job) -> Header:
+        """What the process told before its first sample."""
+        report = await self._report(job)
+        if not isinstance(report, Header):
+            raise self._failed("it gave samples of a file that it had not told of")
+        return report
+
+    async def _report(self, job: Job) -> Report:
         try:
-            report = await job.report(stall_timeout_seconds=self._stall_timeout_seconds)
+            return await job.report(stall_timeout_seconds=self._stall_timeout_seconds)
         except ValueError as error:
             raise self._failed(str(error)) from error
+
+    async def _end(self, job: Job) -> AudioFacts:
+        """What the process reported after its last sample."""
+        report = await self._report(job)
+        if isinstance(report, Header):  # of an attempt after the first, or of a file without a sample
+            report = await self._report(job)
         match report:
+            case Header():
+                raise self._failed("it told of the file twice")
             case AudioFacts():
                 return report
             case Refusal(reason, message):

@@ -31,11 +31,21 @@ class AudioFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class Header:
+    """What the file says of itself, told before the first sample. ``declared_seconds``: None where it says none."""
+
+    declared_seconds: float | None
+    channels: int
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """One recording to decode. The spool, the PCM pipe and the report socket travel beside it."""
 
     name: str
     max_duration_seconds: float
+    channel: int | None = None
+    """The one to take; None mixes all of them."""
 
     def to_bytes(self) -> bytes:
         """For the server."""
@@ -69,7 +79,8 @@ class NotStarted:
     message: str
 
 
-Report = AudioFacts | Refusal | Exit | NotStarted
+Report = Header | AudioFacts | Refusal | Exit | NotStarted
+"""A header comes first, unless the recording is refused; one of the others ends the job."""
 
 
 def encode_report(report: Report) -> bytes:
@@ -93,6 +104,9 @@ def decode_report(data: bytes) -> Report:
                     channels=int(fields["channels"]),
                     damage=tuple(str(note) for note in fields["damage"]),
                 )
+            case "Header":
+                seconds = fields["declared_seconds"]
+                return Header(None if seconds is None else float(seconds), int(fields["channels"]))
             case "Refusal":
                 return Refusal(Reason(fields["reason"]), str(fields["message"]))
             case "Exit":

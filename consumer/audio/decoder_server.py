@@ -194,7 +194,7 @@ def _serve_one(work: socket.socket, *, last: bool) -> bool:
         return False
     spool, pcm, report_fd = descriptors
     with socket.socket(fileno=report_fd) as report:
-        found = _decode(Order.from_bytes(order), spool, pcm)
+        found = _decode(Order.from_bytes(order), spool, pcm, report)
         os.close(spool)
         os.close(pcm)
         goes_on = not last and isinstance(found, AudioFacts) and not found.damage
@@ -204,8 +204,13 @@ def _serve_one(work: socket.socket, *, last: bool) -> bool:
     return goes_on
 
 
-def _decode(order: Order, spool: int, pcm: int) -> AudioFacts | Refusal:
-    blocks = decode(Spool(spool, order.name), max_duration_seconds=order.max_duration_seconds)
+def _decode(order: Order, spool: int, pcm: int, report: socket.socket) -> AudioFacts | Refusal:
+    blocks = decode(
+        Spool(spool, order.name),
+        max_duration_seconds=order.max_duration_seconds,
+        channel=order.channel,
+        on_header=lambda header: _send(report, header),
+    )
     try:
         while True:
             _write(pcm, next(blocks).tobytes())

@@ -8,7 +8,7 @@ from types_aiobotocore_s3 import S3Client
 from consumer.errors import Unavailable
 from consumer.store.checkpoints import CheckpointStore, checkpoint_key
 from consumer.store.s3 import S3
-from schemas import Checkpoint
+from schemas import Checkpoint, LanguageCandidate
 from tests.support.s3 import new_bucket
 from tests.support.transcripts import make_segment
 
@@ -18,7 +18,7 @@ CHECKPOINT = Checkpoint(
     transcript_id=ID,
     done_seconds=60.5,
     language="en",
-    language_probability=0.9,
+    language_candidates=(LanguageCandidate(language="en", probability=0.9),),
     inference_seconds=3.25,
     segments=(make_segment(0.1, 2.0, SECRET_WORDS), make_segment(2.0, 60.5, "ü")),
 )

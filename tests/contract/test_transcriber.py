@@ -19,7 +19,7 @@ from consumer.engine.base import UNCONTENDED, EngineFacts, Options, Passage, Tur
 from consumer.errors import Reason, Rejected, Stage, Unavailable
 from consumer.observe.metrics import Metrics
 from consumer.transcriber import Heard, Progress, Transcriber
-from schemas import Segment
+from schemas import LanguageCandidate, Segment
 from schemas.checkpoint import Checkpoint
 from tests.support.speech import write_wav
 from tests.support.watched_engine import (
@@ -45,7 +45,14 @@ def lasting(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _heard(heard: Heard) -> tuple[object, ...]:
     """What must not depend on interruptions."""
-    return heard.segments, heard.language, heard.language_probability, heard.duration_seconds, heard.audio
+    return (
+        heard.segments,
+        heard.suppressed,
+        heard.language,
+        heard.language_candidates,
+        heard.duration_seconds,
+        heard.audio,
+    )
 
 
 def _stored(progress: Progress) -> Progress:
@@ -54,12 +61,20 @@ def _stored(progress: Progress) -> Progress:
         transcript_id="0" * 64,
         done_seconds=progress.done_seconds,
         language=progress.language,
-        language_probability=progress.language_probability,
+        language_candidates=progress.language_candidates,
         inference_seconds=progress.inference_seconds,
         segments=progress.segments,
+        suppressed_segments=progress.suppressed,
     ).model_dump_json(by_alias=True)
     back = Checkpoint.model_validate_json(stored)
-    return Progress(back.done_seconds, back.segments, back.language, back.language_probability, back.inference_seconds)
+    return Progress(
+        back.done_seconds,
+        back.segments,
+        back.language,
+        back.inference_seconds,
+        back.suppressed_segments,
+        back.language_candidates,
+    )
 
 
 async def test_a_recording_that_was_interrupted_anywhere_reads_as_if_it_was_not(
@@ -74,14 +89,14 @@ async def test_a_recording_that_was_interrupted_anywhere_reads_as_if_it_was_not(
     ):
         with long.open("rb") as file:
             passages: list[Passage] = []
-            whole = await transcriber.transcribe(file, "a.wav", Options(), kept=keep, on_passage=passages.append)
+            whole = await transcriber.transcribe(file, "a.wav", Options(), kept=keep.of, on_passage=passages.append)
             assert len(passages) >= 5
             assert len(keep.kept) >= 3
             audio_seconds = running.metric("audio_in_seconds_total")
 
             killed = _stored(draw.choice(keep.kept[:-1]))
             windows = running.metric("windows_total")
-            heard = await transcriber.transcribe(file, "a.wav", Options(), kept=Kept(killed))
+            heard = await transcriber.transcribe(file, "a.wav", Options(), kept=Kept(killed).of)
             assert _heard(heard) == _heard(whole)
             done = sum(passage.end_seconds <= killed.done_seconds for passage in passages)
             assert running.metric("windows_total") - windows == len(passages) - done, "something was transcribed twice"
@@ -95,7 +110,7 @@ async def test_a_recording_that_was_interrupted_anywhere_reads_as_if_it_was_not(
                 assert running.metric("backlog_audio_seconds") == pytest.approx(0, abs=1e-6)
                 assert not progress or keep.kept[-1].done_seconds > progress.done_seconds
                 progress = _stored(keep.kept[-1])
-            heard = await transcriber.transcribe(file, "a.wav", Options(), kept=Kept(progress))
+            heard = await transcriber.transcribe(file, "a.wav", Options(), kept=Kept(progress).of)
             assert _heard(heard) == _heard(whole)
         await running.pool.wait_until(running.pool.is_at_rest)
         assert running.metric("backlog_audio_seconds") == pytest.approx(0, abs=1e-6)
@@ -109,7 +124,7 @@ async def _cancel_after(n_passages: int, transcriber: Transcriber, file: BinaryI
         if len(given) == n_passages:
             task.cancel()
 
-    task = asyncio.create_task(transcriber.transcribe(file, "a.wav", Options(), kept=keep, on_passage=on_passage))
+    task = asyncio.create_task(transcriber.transcribe(file, "a.wav", Options(), kept=keep.of, on_passage=on_passage))
     await asyncio.wait({task})
     assert task.cancelled()
     assert len(given) >= n_passages  # one that was ready already is taken up before the cancellation comes
@@ -119,8 +134,10 @@ async def test_who_goes_on_takes_the_language_that_was_found(artifacts_dir: Path
     """A multilingual model: the rest is not asked for its language again."""
     async with running_engine(artifacts_dir, 1, "base") as running, running_transcriber(running) as transcriber:
         with lasting.open("rb") as file:
-            progress = Progress(3.0, (), "de", 0.75, 1.0)
-            heard = await transcriber.transcribe(file, "a.wav", Options(), kept=Kept(progress))
+            progress = Progress(
+                3.0, (), "de", 1.0, language_candidates=(LanguageCandidate(language="de", probability=0.75),)
+            )
+            heard = await transcriber.transcribe(file, "a.wav", Options(), kept=Kept(progress).of)
     assert (heard.language, heard.language_probability) == ("de", 0.75)
     assert heard.segments[0].start_seconds >= 3.0
 
@@ -160,7 +177,7 @@ class ScriptedEngine:
             segment = Segment(
                 start_seconds=end_seconds - 30, end_seconds=end_seconds, text="word", average_log_probability=0
             )
-            yield Passage(end_seconds, (segment,), "en", None, 1.0)
+            yield Passage(end_seconds, (segment,), "en", 1.0)
 
     def overdue(self, now: float) -> float | None:  # noqa: ARG002
         return None
@@ -181,6 +198,10 @@ class Kept:
         self.may_end = asyncio.Event()
         self.may_end.set()
         self.fails = 0
+
+    def of(self, channel: int | None) -> "Kept":
+        assert channel is None
+        return self
 
     async def find(self) -> Progress | None:
         self.asked += 1
@@ -226,7 +247,7 @@ async def _run(
     async with _scripted(engine, **constructed) as transcriber:
         with sample.open("rb") as file:
             task = asyncio.create_task(
-                transcriber.transcribe(file, "a.wav", Options("en"), kept=keep, on_passage=given.append, **options)
+                transcriber.transcribe(file, "a.wav", Options("en"), kept=keep.of, on_passage=given.append, **options)
             )
             if drive:
                 await asyncio.wait_for(drive(task, given), 30)
@@ -244,7 +265,7 @@ async def test_progress_is_kept_after_so_much_audio(lasting: Path) -> None:
     keep = Kept()
     heard = await _run(lasting, ScriptedEngine(10), keep)
     assert keep.seconds() == [120, 240]
-    assert keep.kept[1] == Progress(240, heard.segments[:8] if heard else (), "en", None, 8.0)
+    assert keep.kept[1] == Progress(240, heard.segments[:8] if heard else (), "en", 8.0)
 
 
 @pytest.mark.parametrize(("n_states", "interval_seconds"), [(4, 120), (5, 120), (6, 90), (7, 60), (9, 30), (64, 30)])
@@ -256,7 +277,7 @@ async def test_many_states_shorten_the_interval(lasting: Path, n_states: int, in
 
 
 async def test_a_suspects_progress_is_kept_after_each_passage_until_it_is_cleared(lasting: Path) -> None:
-    keep = Kept(Progress(60.0, (), "en", None, 5.0))
+    keep = Kept(Progress(60.0, (), "en", 5.0))
 
     async def one_by_one(task: "asyncio.Task[Heard]", given: list[Passage]) -> None:
         for number in range(1, 16):
@@ -293,7 +314,7 @@ async def test_and_when_it_meets_an_outage_but_not_when_it_is_rejected(lasting: 
         assert keep.seconds() == kept
 
 
-@pytest.mark.parametrize("found", [None, Progress(60.0, (), "en", None, 5.0)])
+@pytest.mark.parametrize("found", [None, Progress(60.0, (), "en", 5.0)])
 async def test_who_finished_nothing_keeps_nothing(lasting: Path, found: Progress | None) -> None:
     keep, engine = Kept(found), ScriptedEngine(10)
     engine.may_give = asyncio.Semaphore(0)
@@ -365,7 +386,7 @@ async def test_progress_that_could_not_be_kept_is_kept_with_the_next_passage(
 @pytest.mark.parametrize("cancelled", [False, True])
 async def test_a_short_recording_is_not_asked_for_and_not_kept(sample: Path, cancelled: bool) -> None:
     """Else the passage that it always finishes before it crashes would pass for progress, each time."""
-    keep, engine = Kept(Progress(60.0, (), "en", None, 5.0)), ScriptedEngine(2)
+    keep, engine = Kept(Progress(60.0, (), "en", 5.0)), ScriptedEngine(2)
 
     async def cancel(task: "asyncio.Task[Heard]", given: list[Passage]) -> None:
         if cancelled:
@@ -387,7 +408,7 @@ async def test_the_backlog_counts_only_what_is_to_be_transcribed(artifacts_dir: 
         with lasting.open("rb") as file:
             task = asyncio.create_task(
                 transcriber.transcribe(
-                    file, "a.wav", Options(), turn=attempt, kept=Kept(Progress(8.0, (), "en", None, 1.0))
+                    file, "a.wav", Options(), turn=attempt, kept=Kept(Progress(8.0, (), "en", 1.0)).of
                 )
             )
             await _until(lambda: running.metric("audio_in_seconds_total") > 30)

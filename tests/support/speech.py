@@ -73,6 +73,14 @@ def write_wav(path: Path, samples: NDArray[np.int16]) -> Path:
     return path
 
 
+def write_stereo(path: Path, samples: NDArray[np.int16]) -> Path:
+    """Write PCM of shape (2, n) at 16 kHz."""
+    with wave.open(str(path), "wb") as file:
+        file.setparams((2, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(samples.T.tobytes())
+    return path
+
+
 def write_long_recording(path: Path, recordings: list[Recording], seconds: float) -> list[str]:
     """Join recordings, with pauses of 0.3 to 1.5 s, over and over until ``seconds`` are full; returns their texts."""
     pauses = np.random.default_rng(7)
