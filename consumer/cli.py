@@ -8,7 +8,6 @@ import asyncio
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -17,6 +16,7 @@ from rich.console import Console
 
 from consumer import __version__
 from consumer.errors import Reason
+from consumer.formats import Format
 from consumer.operate.moments import parse_duration, parse_moment
 from consumer.settings import (
     BuildSettings,
@@ -28,6 +28,7 @@ from consumer.settings import (
     WorkerSettings,
     load,
 )
+from schemas import Channels
 
 app = typer.Typer(
     name="whisper-consumer",
@@ -101,15 +102,6 @@ RateOption = Annotated[int, typer.Option("--rate", min=1, max=10_000, help="Send
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Say what would be sent, and send nothing.")]
 
 
-class Format(StrEnum):
-    """How a transcript is printed."""
-
-    TEXT = "text"
-    JSON = "json"
-    SRT = "srt"
-    VTT = "vtt"
-
-
 def main() -> None:
     """Run the command line. Errors that a person can do something about are one message and exit status 1."""
     errors = Console(stderr=True, soft_wrap=True)
@@ -164,6 +156,9 @@ def transcribe(
     language: Annotated[
         str | None, typer.Option("--language", "-l", help="Language code, or auto; WHISPER_LANGUAGE by default.")
     ] = None,
+    channels: Annotated[
+        Channels | None, typer.Option(help="split transcribes each channel on its own; WHISPER_CHANNELS by default.")
+    ] = None,
     size: SizeOption = None,
     directory: DirOption = None,
 ) -> None:
@@ -171,9 +166,11 @@ def transcribe(
     from consumer.operate.transcribe import transcribe_files  # noqa: PLC0415
 
     wanted: dict[str, Any] = {"whisper_language": language} if language else {}
+    if channels:
+        wanted["whisper_channels"] = channels
     settings = _engine_settings(size, directory, **wanted)
     cache_dir = load(BuildSettings).whisper_consumer_cache
-    work = transcribe_files(files, output.value, settings, cache_dir, Console(stderr=True))
+    work = transcribe_files(files, output, settings, cache_dir, Console(stderr=True))
     raise typer.Exit(asyncio.run(work))
 
 
@@ -457,6 +454,32 @@ def explain(
         raise typer.BadParameter(f"cannot read {file}: {error.strerror}", param_hint="FILE") from None
     Console(soft_wrap=True).print(explaining.report(found), markup=False, highlight=False)
     raise typer.Exit(isinstance(found, Rejected))
+
+
+@app.command()
+def reproduce(
+    result: Annotated[Path, typer.Argument(help="A result, or a transcript.completed event.", metavar="RESULT.json")],
+    recording: Annotated[
+        Path | None, typer.Option("--recording", help="The recording; fetched from the store by default.")
+    ] = None,
+    directory: DirOption = None,
+) -> None:
+    """Transcribe the recording of a result again, and compare.
+
+    Exit status 0 where the text is the same, 1 where it is another, 2 where
+    the result cannot be made again.
+    """
+    from consumer.operate import reproduce as reproducing  # noqa: PLC0415
+
+    settings = _engine_settings(None, directory)
+    directories = [settings.whisper_artifacts_dir, load(BuildSettings).whisper_consumer_cache / "artifacts"]
+    console = Console()
+    try:
+        work = reproducing.reproduce(result.read_bytes(), recording, settings, directories, console)
+        raise typer.Exit(asyncio.run(work))
+    except reproducing.ImpossibleError as error:
+        Console(stderr=True, soft_wrap=True).print(f"{result}: {error}", markup=False, highlight=False)
+        raise typer.Exit(reproducing.IMPOSSIBLE) from None
 
 
 @app.command()

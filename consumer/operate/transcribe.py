@@ -15,10 +15,10 @@ from consumer.engine.artifacts.errors import ArtifactError
 from consumer.engine.artifacts.locate import Artifacts, locate
 from consumer.engine.base import Options
 from consumer.errors import Rejected
+from consumer.formats import Format, render
 from consumer.observe.metrics import Metrics
 from consumer.operate.console import ConsoleProgress
 from consumer.settings import EngineSettings
-from consumer.store.subtitles import to_srt, to_text, to_vtt
 from consumer.transcriber import Heard, Transcriber
 from consumer.transcribing import default_options, transcribing
 
@@ -27,7 +27,7 @@ STALL_TIMEOUT_SECONDS = 60
 
 
 async def transcribe_files(
-    files: Sequence[Path], output: str, settings: EngineSettings, cache_dir: Path, console: Console
+    files: Sequence[Path], output: Format, settings: EngineSettings, cache_dir: Path, console: Console
 ) -> int:
     """Print the transcript of each file on standard output, in the order given; progress and errors go to ``console``.
 
@@ -93,13 +93,9 @@ def _duration_seconds(path: Path) -> int | None:
         return None
 
 
-def _written(heard: Heard, path: Path, output: str) -> str:
-    if output == "srt":
-        return to_srt(heard.segments)
-    if output == "vtt":
-        return to_vtt(heard.segments)
-    if output == "text":
-        return to_text(heard.segments)
+def _written(heard: Heard, path: Path, output: Format) -> str:
+    if output != Format.JSON:
+        return render(output, heard.segments)
     document = {
         "file": str(path),
         "text": heard.text,
@@ -109,5 +105,6 @@ def _written(heard: Heard, path: Path, output: str) -> str:
         "durationSeconds": heard.duration_seconds,
         "damage": heard.audio.damage,
         "segments": [segment.model_dump(mode="json", by_alias=True) for segment in heard.segments],
+        "suppressedSegments": [segment.model_dump(mode="json", by_alias=True) for segment in heard.suppressed],
     }
     return orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE).decode()

@@ -18,6 +18,7 @@ LEVELS = (
         "consumer.audio",
         "consumer.store",
         "consumer.events",
+        "consumer.formats",
         "consumer.outages",
         "consumer.memory",
         "consumer.watchdog",
