@@ -16,13 +16,16 @@ from prometheus_client import CollectorRegistry
 
 from consumer import __version__
 from consumer.delivery.breaker import Breaker
+from consumer.delivery.cancellations import Cancellations
 from consumer.delivery.connection import client_options
+from consumer.delivery.control import ControlTopic
 from consumer.delivery.deadletters import HEADER_BYTES
 from consumer.delivery.effectively_once import EffectivelyOnce
 from consumer.delivery.exactly_once import ExactlyOnce
 from consumer.delivery.handling import RecordHandler, Rules
 from consumer.delivery.membership import Membership, MembershipOptions
 from consumer.delivery.partitions import Partitions, TopicPartition
+from consumer.delivery.progress import ProgressTopic
 from consumer.delivery.publisher import Publisher
 from consumer.delivery.recent_letters import recent_answers
 from consumer.delivery.topics import TopicNames, warn_about_topics
@@ -31,13 +34,15 @@ from consumer.delivery.worker import Settlement, Worker
 from consumer.engine.artifacts.locate import artifacts_in
 from consumer.engine.artifacts.pull import pull
 from consumer.engine.cpus import usable_cpus
+from consumer.events import Filters
+from consumer.formats import Format
 from consumer.health import WorkerHealth
 from consumer.memory import affordable_in_flight, memory_limit_bytes, resident_bytes
 from consumer.observe import logs
 from consumer.observe.http import HttpServer
 from consumer.observe.metrics import Metrics
 from consumer.outages import Outages
-from consumer.pipeline import Limits, Pipeline
+from consumer.pipeline import Allowed, Limits, Outputs, Pipeline, Sidecars
 from consumer.settings import WorkerSettings
 from consumer.store.checkpoints import CheckpointStore
 from consumer.store.objects import ObjectStore
@@ -141,6 +146,7 @@ async def _start(
     results = ResultStore(s3, settings.results_bucket)
     # Beside everything else: a store that is away must not keep the worker from joining.
     stack.callback(asyncio.create_task(outages.until_available(results.ensure_bucket)).cancel)
+    progress = _progress_topic(settings, metrics, stack)
     pipeline = Pipeline(
         ObjectStore(s3),
         results,
@@ -151,11 +157,13 @@ async def _start(
         defaults=default_options(settings),
         limits=Limits(
             max_object_bytes=settings.max_object_bytes,
-            max_event_bytes=settings.max_event_bytes,
             max_in_flight_bytes=settings.max_in_flight_bytes,
             object_retry_seconds=settings.object_retry_seconds,
             spool_dir=settings.spool_dir,
         ),
+        outputs=Outputs(settings.max_event_bytes, settings.event_mode, _sidecars(settings)),
+        allowed=Allowed(settings.metadata_options, settings.tag_options),
+        tell=progress.tell if progress else None,
     )
     health.enter("joining the consumer group")
     breaker = await _look_at_topics(settings)
@@ -173,7 +181,13 @@ async def _start(
 async def _look_at_topics(settings: WorkerSettings) -> Breaker:
     """Warn of what will not fit, and let the breaker know what the group answered before this process."""
     client, timeout_seconds = client_options(settings), settings.kafka_request_timeout_seconds
-    topics = TopicNames(settings.kafka_input_topic, settings.kafka_output_topic, settings.kafka_dead_letter_topic)
+    optional = (settings.kafka_failed_topic, settings.kafka_progress_topic, settings.kafka_control_topic)
+    topics = TopicNames(
+        settings.kafka_input_topic,
+        settings.kafka_output_topic,
+        settings.kafka_dead_letter_topic,
+        tuple(topic for topic in optional if topic is not None),
+    )
     _, answers = await asyncio.gather(
         warn_about_topics(client, topics, settings.kafka_max_record_bytes, settings.max_event_bytes, timeout_seconds),
         recent_answers(client, topics, settings.kafka_group_id, timeout_seconds=timeout_seconds),
@@ -212,6 +226,14 @@ def _worker(
         dead_letter_topic=settings.kafka_dead_letter_topic,
         group_id=settings.kafka_group_id,
         max_attempts=settings.max_attempts,
+        failed_topic=settings.kafka_failed_topic,
+        filters=Filters(
+            keys=settings.input_patterns,
+            excluded_keys=settings.exclude_patterns,
+            content_types=settings.input_content_types,
+            least_bytes=settings.min_object_bytes,
+            is_own=_sidecars(settings).is_own,
+        ),
     )
     return Worker(
         MembershipOptions(
@@ -227,12 +249,42 @@ def _worker(
             max_poll_interval_seconds=settings.kafka_max_poll_interval_seconds,
             max_record_bytes=settings.kafka_max_record_bytes,
         ),
-        RecordHandler(pipeline, rules, outages, metrics).handle,
+        RecordHandler(pipeline, rules, outages, metrics, _cancellations(settings, stack)).handle,
         settles,
         breaker,
         outages,
         metrics,
         WorkerLimits(_in_flight(settings), settings.shutdown_grace_seconds),
+    )
+
+
+def _progress_topic(settings: WorkerSettings, metrics: Metrics, stack: AsyncExitStack) -> ProgressTopic | None:
+    """Where progress goes, with a producer of its own: what it loses must disturb no answer."""
+    if settings.kafka_progress_topic is None:
+        return None
+    timeout_seconds = settings.kafka_request_timeout_seconds
+    publisher = Publisher(client_options(settings), settings.kafka_max_record_bytes, timeout_seconds, metrics)
+    stack.push_async_callback(publisher.stop)
+    progress = ProgressTopic(publisher, settings.kafka_progress_topic)
+    stack.callback(asyncio.create_task(progress.run()).cancel)
+    return progress
+
+
+def _cancellations(settings: WorkerSettings, stack: AsyncExitStack) -> Cancellations:
+    """What is asked to be cancelled on the control topic; nothing, where there is none."""
+    cancellations = Cancellations()
+    if settings.kafka_control_topic is not None:
+        control = ControlTopic(client_options(settings), settings.kafka_control_topic, cancellations)
+        stack.callback(asyncio.create_task(control.run()).cancel)
+    return cancellations
+
+
+def _sidecars(settings: WorkerSettings) -> Sidecars:
+    return Sidecars(
+        formats=[Format(name) for name in settings.sidecar_formats],
+        bucket=settings.sidecar_bucket,
+        template=settings.sidecar_template,
+        choices=[Format(name) for name in settings.sidecar_choices],
     )
 
 

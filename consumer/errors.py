@@ -37,6 +37,7 @@ class Reason(StrEnum):
     NOT_AUDIO = "not_audio"  # FFmpeg reads no container in it, or no audio stream, or no sample
     DECODE_FAILED = "decode_failed"  # the decoder crashed or made no progress on it
     BAD_OPTION = "bad_option"  # an option of the job that this model cannot honour
+    CANCELLED = "cancelled"  # by a request on the control topic
     CRASHED = "crashed"  # the worker died on it, alone, again and again
     INTERNAL = "internal"  # a defect of the worker
 

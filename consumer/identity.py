@@ -34,4 +34,6 @@ def transcript_id(
         "task": options.task,
         "prompt": options.prompt,
     }
+    if options.channels != "mix":  # left out by default, so that names from before there was a choice stay
+        facts["channels"] = options.channels
     return hashlib.sha256(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -2,6 +2,7 @@
 
 import os
 import re
+import string
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -46,9 +47,34 @@ def _http_url(value: str) -> str:
 
 
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
+Formats = Annotated[
+    tuple[Literal["text", "json", "srt", "vtt", "words-vtt", "tsv", "lrc"], ...], NoDecode, BeforeValidator(_split)
+]
+OptionNames = Annotated[
+    tuple[Literal["language", "task", "prompt", "vocabulary", "channels", "formats"], ...],
+    NoDecode,
+    BeforeValidator(_split),
+]
+Patterns = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Bytes = Annotated[int, Field(gt=0)]
 TopicName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
+
+
+SIDECAR_FIELDS = ("key", "stem", "name", "bucket", "transcript_id", "extension")
+"""What a template of a sidecar's key may hold; see ``consumer.pipeline.sidecars``."""
+
+
+def _key_template(template: str) -> str:
+    try:
+        fields = {field for _, field, _, _ in string.Formatter().parse(template) if field is not None}
+        template.format_map(dict.fromkeys(SIDECAR_FIELDS, "a"))
+    except (KeyError, ValueError, IndexError) as error:
+        allowed = ", ".join(f"{{{field}}}" for field in SIDECAR_FIELDS)
+        raise ValueError(f"must be a key in which braces hold one of {allowed} ({error})") from None
+    if "extension" not in fields or not fields & {"key", "stem", "transcript_id"}:
+        raise ValueError("must hold {extension}, and {key}, {stem} or {transcript_id}: else transcripts share a name")
+    return template
 
 
 S = TypeVar("S", bound=BaseSettings)
@@ -125,6 +151,15 @@ class EngineSettings(BaseSettings):
     whisper_language: Annotated[str, Field(description="A Whisper language code, or auto.")] = "auto"
     whisper_task: Literal["transcribe", "translate"] = "transcribe"
     whisper_prompt: Annotated[str, Field(max_length=2000)] = ""
+    whisper_channels: Annotated[
+        Literal["mix", "split"], Field(description="split transcribes each channel on its own, as for calls.")
+    ] = "mix"
+    channel_speakers: Annotated[
+        tuple[str, ...],
+        NoDecode,
+        BeforeValidator(_split),
+        Field(description="Who speaks on each channel, from the first on, separated by commas: agent,customer."),
+    ] = ()
     deadline_margin: Annotated[
         float, Field(ge=1, allow_inf_nan=False, description="Times the expected duration that a native call may take.")
     ] = 20
@@ -143,6 +178,17 @@ class KafkaSettings(BaseSettings):
     kafka_input_topic: TopicName = "audio.uploaded"
     kafka_output_topic: TopicName = "audio.transcripts"
     kafka_dead_letter_topic: TopicName = "audio.dead-letters"
+    kafka_failed_topic: Annotated[
+        TopicName | None,
+        Field(description="For a short event about each recording given up, beside its dead letter; none by default."),
+    ] = None
+    kafka_control_topic: Annotated[
+        TopicName | None, Field(description="From which requests to cancel recordings are read; none by default.")
+    ] = None
+    kafka_progress_topic: Annotated[
+        TopicName | None,
+        Field(description="For how far recordings are, with their text as it comes; none by default."),
+    ] = None
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
     kafka_sasl_username: Annotated[str | None, Field(validate_default=True)] = None
@@ -172,6 +218,18 @@ class WorkerSettings(StoreSettings, EngineSettings, KafkaSettings):
     input_buckets: Annotated[
         CommaSeparated, Field(description="Buckets whose recordings may be read, separated by commas.")
     ]
+    input_patterns: Annotated[Patterns, Field(description="Patterns (*, ?) of keys; any key by default.")] = ()
+    exclude_patterns: Annotated[Patterns, Field(description="Patterns of keys that are left out.")] = ()
+    input_content_types: Annotated[
+        Patterns, Field(description="Patterns of media types, where the event tells one: audio/*,video/*.")
+    ] = ()
+    min_object_bytes: Annotated[int, Field(ge=0, description="Smaller objects are left out.")] = 0
+    metadata_options: Annotated[
+        OptionNames, Field(description="Options that an object's metadata may set (x-amz-meta-whisper-…), by name.")
+    ] = ()
+    tag_options: Annotated[
+        OptionNames, Field(description="Options that an object's tags may set (whisper-…), by name.")
+    ] = ()
     results_bucket: Annotated[str, Field(validate_default=True)] = "transcripts"
 
     delivery: Annotated[
@@ -198,8 +256,19 @@ class WorkerSettings(StoreSettings, EngineSettings, KafkaSettings):
     max_object_bytes: Bytes = 4 * 1024**3
     max_duration_seconds: Seconds = 12 * 3600
     max_event_bytes: Annotated[
-        Bytes, Field(description="A result larger than this goes to RESULTS_BUCKET, the event refers to it.")
+        int, Field(ge=0, description="The event of a larger result refers to it in RESULTS_BUCKET; 0: of every result.")
     ] = 512 * 1024
+    event_mode: Annotated[
+        Literal["structured", "binary"], Field(description="How CloudEvents are written: as JSON, or in headers.")
+    ] = "structured"
+    sidecar_formats: Annotated[
+        Formats, Field(description="Documents to write for each transcript, separated by commas.")
+    ] = ()
+    sidecar_choices: Annotated[Formats, Field(description="Documents that an event may ask for beside these.")] = ()
+    sidecar_bucket: Annotated[str | None, Field(description="Where they go; the recording's bucket by default.")] = None
+    sidecar_template: Annotated[str, AfterValidator(_key_template), Field(description="Template of their keys.")] = (
+        "{stem}.{extension}"
+    )
     decode_stall_timeout_seconds: Seconds = 60
     spool_dir: Annotated[
         DirectoryPath | None, Field(description="Where recordings are spooled; the system's by default.")

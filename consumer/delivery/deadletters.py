@@ -5,6 +5,7 @@ text. Where a name occurs twice, the last one is this worker's. The ``kafka_dlt-
 for Apache Kafka, which many tools for dead letters understand.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from consumer.delivery.job import Headers, SourceRecord
@@ -50,8 +51,8 @@ def verdict_on(error: BaseException, attempts: int) -> Verdict:
     return Verdict(Reason.INTERNAL, None, message, attempts, type(error))
 
 
-def headers_of(record: SourceRecord, verdict: Verdict, group_id: str) -> Headers:
-    """The record's headers, followed by those that say where it came from and why it is here."""
+def headers_of(record: SourceRecord, verdict: Verdict, group_id: str, trace: Sequence[tuple[str, str]] = ()) -> Headers:
+    """The record's headers, followed by those that say where it came from and why it is here, and its trace."""
     told = {
         ORIGINAL_TOPIC: record.topic,
         ORIGINAL_PARTITION: str(record.partition),
@@ -64,4 +65,5 @@ def headers_of(record: SourceRecord, verdict: Verdict, group_id: str) -> Headers
         STAGE: verdict.stage.value if verdict.stage else "unknown",
         ATTEMPTS: str(verdict.attempts),
     }
+    told |= {name: text for name, text in trace if name not in dict(record.headers)}
     return record.headers + tuple((name, value.encode(errors="backslashreplace")) for name, value in told.items())

@@ -6,21 +6,24 @@ Nothing is published here: how answers and offsets reach the broker is another m
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Self
 
+from consumer.delivery.cancellations import Cancellations, is_being_cancelled
 from consumer.delivery.deadletters import Verdict, headers_of, verdict_on
+from consumer.delivery.failures import HEADERS, failed_event
 from consumer.delivery.job import Attempt, Headers, Job, Outcome, SourceRecord, Work
 from consumer.errors import Reason, Rejected, Stage
-from consumer.events import Parsed, Skip, Uploads, check_buckets, parse
+from consumer.events import Filters, Parsed, Skip, Trace, Uploads, check_buckets, parse, trace_in
 from consumer.observe.metrics import EventKind, Metrics, RecordOutcome
 from consumer.outages import Outages
 
 log = logging.getLogger(__name__)
 
 SOURCE = "whisper-consumer-source"
-"""Header of each message on the output topic: the record it answers, as topic-partition-offset."""
+"""Header of each message that answers a record: the record it answers, as topic-partition-offset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +46,6 @@ class Answer:
     """Of a dead letter."""
 
 
-class CountedAttempt(Attempt, Protocol):
-    """An attempt that knows of those before it."""
-
-    @property
-    def deaths(self) -> int:
-        """Deaths of a worker that are counted against the record."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Rules:
     """Which recordings are allowed, how often they may kill a worker, and where answers go."""
@@ -61,18 +55,28 @@ class Rules:
     dead_letter_topic: str
     group_id: str
     max_attempts: int
+    failed_topic: str | None = None
+    filters: Filters = field(default_factory=Filters)
 
 
 class RecordHandler:
     """Deals with records, each on its own."""
 
-    def __init__(self, work: Work, rules: Rules, outages: Outages, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        work: Work,
+        rules: Rules,
+        outages: Outages,
+        metrics: Metrics,
+        cancellations: Cancellations | None = None,
+    ) -> None:
+        self._cancellations = cancellations or Cancellations()
         self._work = work
         self._rules = rules
         self._outages = outages
         self._metrics = metrics
 
-    async def handle(self, record: SourceRecord, attempt: CountedAttempt) -> Answer:
+    async def handle(self, record: SourceRecord, attempt: Attempt) -> Answer:
         """Do what the record asks for.
 
         Outages are waited for without end. Raises nothing but CancelledError: the record is then unanswered.
@@ -81,47 +85,48 @@ class RecordHandler:
             parsed = self._parse(record)
         except Exception as error:  # noqa: BLE001 - verdict_on tells rejections from defects
             self._metrics.events.labels(EventKind.REJECTED).inc()
-            return self._dead_letter(record, _verdict_on(error, attempts=0))
+            return self._dead_letter(Context.of(record), _verdict_on(error, attempts=0))
         if isinstance(parsed, Skip):
             self._metrics.events.labels(parsed.kind).inc()
             log.debug("skipped: %s", parsed.why)
             return Answer(RecordOutcome.SKIPPED)
         self._metrics.events.labels(EventKind.AUDIO_UPLOADED).inc()
         jobs = [Job(upload, record.topic, record.partition, record.offset) for upload in parsed.uploads]
-        return await self._answer(record, jobs, attempt)
+        return await self._answer(Context.of(record, parsed), jobs, attempt)
 
     def _parse(self, record: SourceRecord) -> Parsed:
-        parsed = parse(record.headers, record.key, record.value)
+        parsed = self._rules.filters.apply(parse(record.headers, record.key, record.value))
         if isinstance(parsed, Uploads):
             check_buckets(parsed, self._rules.input_buckets)
         return parsed
 
-    async def _answer(self, record: SourceRecord, jobs: Sequence[Job], attempt: CountedAttempt) -> Answer:
+    async def _answer(self, context: "Context", jobs: Sequence[Job], attempt: Attempt) -> Answer:
         if attempt.deaths >= self._rules.max_attempts:
             verdict = _crashed(attempt.deaths)
             for job in jobs:
                 await self._give_up(job, verdict)
-            return self._dead_letter(record, verdict)
-        results = [await self._do(job, attempt) for job in jobs]
-        messages = tuple(self._message(record, result) for result in results if isinstance(result, Outcome))
+            return self._dead_letter(context, verdict, tuple(self._failures(context, jobs, [verdict] * len(jobs))))
+        results = [await self._do(job, attempt, context.record.timestamp_ms) for job in jobs]
+        messages = tuple(self._message(context, result) for result in results if isinstance(result, Outcome))
         verdicts = [result for result in results if isinstance(result, Verdict)]
         if verdicts:
-            return self._dead_letter(record, verdicts[0], messages)
+            return self._dead_letter(context, verdicts[0], (*messages, *self._failures(context, jobs, results)))
         return Answer(RecordOutcome.COMPLETED, messages)
 
-    async def _do(self, job: Job, attempt: CountedAttempt) -> Outcome | Verdict:
+    async def _do(self, job: Job, attempt: Attempt, timestamp_ms: int) -> Outcome | Verdict:
         """Do the work of one job; the verdict where it can never succeed."""
         attempts = attempt.deaths
 
         async def once() -> Outcome:
             nonlocal attempts
             attempts += 1
-            return await self._work.do(job, attempt)
+            return await self._work.do(replace(job, on_named=watched.named), attempt)
 
+        watched = self._cancellations.watch(job.upload, timestamp_ms)
         try:
-            return await self._outages.until_available(once)
+            return await watched.run(self._outages.until_available(once))
         except asyncio.CancelledError as error:
-            if _is_being_cancelled():
+            if is_being_cancelled():
                 raise
             verdict = _verdict_on(error, attempts)  # something inside the work was cancelled, and leaked
         except Exception as error:  # noqa: BLE001 - verdict_on tells rejections from defects
@@ -134,22 +139,48 @@ class RecordHandler:
             lambda: self._work.given_up(job, verdict.reason, verdict.stage, verdict.message)
         )
 
-    def _message(self, record: SourceRecord, outcome: Outcome) -> Message:
-        source = f"{record.topic}-{record.partition}-{record.offset}"
-        headers = (*outcome.headers, (SOURCE, source.encode()))
-        return Message(self._rules.output_topic, outcome.key, outcome.value, headers)
+    def _message(self, context: "Context", outcome: Outcome) -> Message:
+        return Message(self._rules.output_topic, outcome.key, outcome.value, (*outcome.headers, *context.headers))
 
-    def _dead_letter(self, record: SourceRecord, verdict: Verdict, beside: tuple[Message, ...] = ()) -> Answer:
+    def _failures(
+        self, context: "Context", jobs: Sequence[Job], results: Sequence[Outcome | Verdict]
+    ) -> Iterator[Message]:
+        """The events for subscribers, one for each job that was given up."""
+        if self._rules.failed_topic is None:
+            return
+        for job, result in zip(jobs, results, strict=True):
+            if isinstance(result, Verdict):
+                event = failed_event(job, result, datetime.now(UTC))
+                value = event.model_dump_json(by_alias=True).encode()
+                yield Message(self._rules.failed_topic, event.id.encode(), value, (*HEADERS, *context.headers))
+
+    def _dead_letter(self, context: "Context", verdict: Verdict, beside: tuple[Message, ...] = ()) -> Answer:
         """The record itself, with why it is given up; ``beside`` are answers to other objects that it names."""
+        record = context.record
         log.warning("dead letter, reason %s at stage %s: %s", verdict.reason, verdict.stage, verdict.message)
-        headers = headers_of(record, verdict, self._rules.group_id)
+        headers = headers_of(record, verdict, self._rules.group_id, context.trace)
         letter = Message(self._rules.dead_letter_topic, record.key, record.value, headers)
         return Answer(RecordOutcome.DEAD_LETTERED, (*beside, letter), verdict.reason)
 
 
-def _is_being_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The record that is answered, and the trace that it belongs to."""
+
+    record: SourceRecord
+    trace: Trace
+
+    @classmethod
+    def of(cls, record: SourceRecord, parsed: Parsed | None = None) -> Self:
+        """Of a record, and what it was taken for where that is known."""
+        return cls(record, trace_in(record.headers, parsed))
+
+    @property
+    def headers(self) -> Headers:
+        """What each answer carries: which record it answers, and the trace."""
+        record = self.record
+        source = f"{record.topic}-{record.partition}-{record.offset}".encode()
+        return ((SOURCE, source), *((name, text.encode()) for name, text in self.trace))
 
 
 def _verdict_on(error: BaseException, attempts: int) -> Verdict:

@@ -1,5 +1,6 @@
 """What delivery hands to whoever does the work, and what it gets back: the door between the two wings."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -31,6 +32,8 @@ class Job:
     topic: str
     partition: int
     offset: int
+    on_named: Callable[[str], None] = field(default=lambda _: None, repr=False, compare=False)
+    """To be called with the transcript's id, once it is known."""
 
     @property
     def job_id(self) -> str:
@@ -57,6 +60,11 @@ class Attempt(Protocol):
     @property
     def alone(self) -> bool:
         """Whether the record is a suspect."""
+        ...
+
+    @property
+    def deaths(self) -> int:
+        """Deaths of a worker that are counted against the record."""
         ...
 
     async def begins(self) -> None:

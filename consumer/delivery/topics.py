@@ -20,6 +20,8 @@ class TopicNames:
     input: str
     output: str
     dead_letters: str
+    others: tuple[str, ...] = ()
+    """Those that are optional and asked for: failures, progress, control."""
 
 
 async def warn_about_topics(
@@ -44,7 +46,7 @@ def warnings_about(
     """What is wrong, in words. ``max_message_bytes`` holds the limit of each topic that exists."""
     warnings = [
         f"topic {name!r} does not exist: create it"
-        for name in (names.input, names.output, names.dead_letters)
+        for name in (names.input, names.output, names.dead_letters, *names.others)
         if name not in max_message_bytes
     ]
     largest_input = max_message_bytes.get(names.input, 0)
@@ -73,7 +75,7 @@ async def _max_message_bytes(client: Mapping[str, Any], names: TopicNames) -> di
         await admin.start()
         wanted = [
             ConfigResource(ConfigResourceType.TOPIC, name, configs={"max.message.bytes": None})
-            for name in (names.input, names.output, names.dead_letters)
+            for name in dict.fromkeys((names.input, names.output, names.dead_letters, *names.others))
         ]
         responses = await admin.describe_configs(wanted)
         return {

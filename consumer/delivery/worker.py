@@ -23,8 +23,8 @@ from typing import Protocol
 
 from consumer.delivery.attempt import RecordAttempt
 from consumer.delivery.breaker import Breaker
-from consumer.delivery.handling import Answer, CountedAttempt
-from consumer.delivery.job import SourceRecord
+from consumer.delivery.handling import Answer
+from consumer.delivery.job import Attempt, SourceRecord
 from consumer.delivery.membership import Membership, MembershipOptions
 from consumer.delivery.partitions import InFlight, Opening, Partitions, TopicPartition
 from consumer.delivery.quarantine import Quarantine
@@ -85,7 +85,7 @@ class Worker:
     def __init__(
         self,
         membership: MembershipOptions,
-        handle: Callable[[SourceRecord, CountedAttempt], Coroutine[None, None, Answer]],
+        handle: Callable[[SourceRecord, Attempt], Coroutine[None, None, Answer]],
         settles: Settles,
         breaker: Breaker,
         outages: Outages,

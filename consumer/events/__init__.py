@@ -3,7 +3,9 @@
 A dialect is a module with ``recognises`` and ``parse``; ``parse.DIALECTS`` lists them.
 """
 
-from consumer.events.parse import check_buckets, parse
+from consumer.events.filters import Filters
+from consumer.events.parse import check_buckets, parse, trace_in
 from consumer.events.parsed import Parsed, Skip, SkipKind, Uploads
+from consumer.events.trace import Trace
 
-__all__ = ["Parsed", "Skip", "SkipKind", "Uploads", "check_buckets", "parse"]
+__all__ = ["Filters", "Parsed", "Skip", "SkipKind", "Trace", "Uploads", "check_buckets", "parse", "trace_in"]

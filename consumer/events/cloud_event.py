@@ -11,6 +11,7 @@ of adapters for S3 differ, what they carry does not.
 
 import base64
 from collections.abc import Mapping
+from dataclasses import replace
 
 from consumer.errors import Rejected
 from consumer.events import bare
@@ -25,6 +26,7 @@ from consumer.events.parsed import (
     bad_event,
     json_value,
 )
+from consumer.events.trace import trace_of
 
 TYPE = "audio.uploaded.v1"
 ANY_VERSION = "audio.uploaded."
@@ -41,6 +43,10 @@ def name(document: Document) -> str:  # noqa: ARG001 - it has one name
 
 
 def parse(document: Document, read: Read) -> Parsed:
+    return _traced(_parse_structured(document, read), document)
+
+
+def _parse_structured(document: Document, read: Read) -> Parsed:
     event_type = _checked(document["specversion"], document.get("type"))
     if "data" in document and "data_base64" in document:
         raise bad_event("the CloudEvent has both 'data' and 'data_base64'; there may be one of them")
@@ -60,7 +66,14 @@ def parse_binary(attributes: Mapping[str, str], content_type: str, value: bytes,
         if event_type != TYPE:
             return Skip(SkipKind.OTHER_EVENT, event_type[:100])
         raise bad_event(f"the CloudEvent of type {TYPE!r} has data in {content_type[:100]!r}; expected JSON")
-    return _parse_bytes(event_type, value, read)
+    return _traced(_parse_bytes(event_type, value, read), attributes)
+
+
+def _traced(parsed: Parsed, attributes: Mapping[str, object]) -> Parsed:
+    """With the trace context of the extension for it; the innermost event's counts."""
+    if isinstance(parsed, Uploads) and not parsed.trace:
+        return replace(parsed, trace=trace_of(attributes))
+    return parsed
 
 
 def _checked(version: object, event_type: object) -> str:

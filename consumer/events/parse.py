@@ -6,6 +6,7 @@ from functools import partial
 from consumer.errors import Reason, Rejected, Stage
 from consumer.events import bare, cloud_event, event_bridge, message_queue, s3_notification
 from consumer.events.parsed import Dialect, Parsed, Skip, SkipKind, Uploads, bad_event, json_value
+from consumer.events.trace import Trace, trace_of
 
 DIALECTS: tuple[Dialect, ...] = (cloud_event, message_queue, event_bridge, s3_notification, bare)
 """Asked in this order; the first that recognises a document reads it, or has what it holds read in the same way."""
@@ -66,6 +67,11 @@ def _read(document: object, envelopes: int) -> Parsed | None:
 def _texts(headers: Headers) -> dict[str, str]:
     """Headers by their names in lower case; of several of one name the last."""
     return {name.lower(): value.decode("utf-8", errors="replace") for name, value in headers[:_HEADERS_READ] if value}
+
+
+def trace_in(headers: Headers, parsed: Parsed | None) -> Trace:
+    """The trace context of a record: in its headers, else in the event."""
+    return trace_of(_texts(headers)) or (parsed.trace if isinstance(parsed, Uploads) else ())
 
 
 def check_buckets(uploads: Uploads, allowed: Collection[str]) -> None:

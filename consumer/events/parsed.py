@@ -9,7 +9,8 @@ import orjson
 from pydantic import ValidationError
 
 from consumer.errors import Reason, Rejected, Stage
-from schemas import AudioUploaded
+from consumer.events.trace import Trace
+from schemas import AudioUploaded, JobOptions
 
 Document = Mapping[str, Any]
 """A JSON object as it was read: nothing is known yet about its fields."""
@@ -31,17 +32,21 @@ class SkipKind(StrEnum):
     TEST_EVENT = "test_event"  # sent once, when a notification is configured
     FOLDER_MARKER = "folder_marker"  # an empty object whose key ends in "/", as consoles make them
     OTHER_EVENT = "other_event"  # tags, retention, legal hold, and types that are not ours
+    FILTERED = "filtered"  # not wanted, by the worker's settings
+    OWN_OUTPUT = "own_output"  # a document that a worker wrote beside a recording
 
 
 @dataclass(frozen=True, slots=True)
 class Uploads:
     """Recordings to be transcribed; at least one.
 
-    ``taken_for`` names the dialects that the event was read in, from the outermost envelope inwards.
+    ``taken_for`` names the dialects that the event was read in, from the outermost envelope inwards; ``trace`` is the
+    trace context that the event itself carries.
     """
 
     uploads: tuple[AudioUploaded, ...]
     taken_for: tuple[str, ...] = ()
+    trace: Trace = ()
 
     def within(self, dialect: str) -> Self:
         """The same, found in an envelope of this dialect."""
@@ -123,7 +128,12 @@ def folder_marker(key: str, size_bytes: object) -> Skip | None:
 
 
 def audio_uploaded(fields: object) -> AudioUploaded:
-    """Check fields that came from outside. Raises Rejected naming every field that is wrong, no values."""
+    """Check fields that came from outside. Raises Rejected naming every field that is wrong, no values.
+
+    Options that cannot be followed are no fault of the event: they are ignored, and noted.
+    """
+    if isinstance(fields, dict) and isinstance(fields.get("options"), dict):
+        fields = {**fields, "options": JobOptions.read(fields["options"], "event")}
     try:
         return AudioUploaded.model_validate(fields)
     except ValidationError as error:

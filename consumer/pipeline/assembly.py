@@ -1,5 +1,7 @@
 """The transcript put together from everything that is known about one recording. Pure."""
 
+import platform
+from collections import Counter
 from datetime import datetime
 
 from consumer import __version__
@@ -25,6 +27,7 @@ def assemble(
     timings: Timings,
     factor: float,
     completed_at: datetime,
+    attempts: int = 1,
 ) -> Transcript:
     """Put together everything that is known about one recording."""
     return Transcript(
@@ -32,10 +35,14 @@ def assemble(
         text=heard.text,
         language=heard.language,
         language_probability=heard.language_probability,
+        language_candidates=heard.language_candidates,
         task=options.task,
         no_speech=not heard.segments,
         duration_seconds=heard.duration_seconds,
         segments=heard.segments,
+        suppressed_segments=heard.suppressed,
+        flag_counts=Counter(flag for segment in (*heard.segments, *heard.suppressed) for flag in segment.flags),
+        ignored_options=job.upload.options.ignored,
         source=Source(
             bucket=job.upload.bucket,
             key=job.upload.key,
@@ -63,10 +70,14 @@ def assemble(
             model_sha256=engine.model_sha256,
             weights_sha256=engine.weights_sha256,
             cpu_class=engine.cpu_class,
+            libraries_sha256=dict(engine.libraries),
+            host=platform.node(),
+            attempts=attempts,
             parameters={
                 "language": options.language or "auto",
                 "task": options.task,
                 "prompt": options.prompt,
+                "channels": options.channels,
                 "beam_size": 1,
                 "temperature": 0.0,
             },

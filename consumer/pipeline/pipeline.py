@@ -19,6 +19,7 @@ import logging
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,9 +34,12 @@ from consumer.observe.metrics import Metrics
 from consumer.outages import Outages
 from consumer.pipeline.assembly import assemble, real_time_factor, to_json
 from consumer.pipeline.faults import Faults
-from consumer.pipeline.kept_progress import KeptProgress
+from consumer.pipeline.kept_progress import KeptChannels
+from consumer.pipeline.object_options import Allowed
 from consumer.pipeline.one_at_a_time import OneAtATime
-from consumer.store.answers import event_of
+from consumer.pipeline.outputs import Outputs
+from consumer.pipeline.reporter import Reporter, Tell
+from consumer.pipeline.sidecars import Sidecar
 from consumer.store.byte_budget import ByteBudget, Share
 from consumer.store.checkpoints import CheckpointStore
 from consumer.store.objects import Fetched, ObjectStore
@@ -56,7 +60,6 @@ class Limits:
     """What one recording may take, and all of them together."""
 
     max_object_bytes: int
-    max_event_bytes: int
     max_in_flight_bytes: int
     object_retry_seconds: float
     spool_dir: Path | None
@@ -85,7 +88,11 @@ class Pipeline:
         *,
         defaults: Options,
         limits: Limits,
+        outputs: Outputs,
+        allowed: Allowed | None = None,
+        tell: Tell | None = None,
     ) -> None:
+        """``allowed`` are options that may stand with objects; ``tell`` is told how far recordings are."""
         self._objects = objects
         self._results = results
         self._checkpoints = checkpoints
@@ -94,16 +101,19 @@ class Pipeline:
         self._metrics = metrics
         self._defaults = defaults
         self._limits = limits
+        self._outputs = outputs
+        self._allowed = allowed or Allowed()
+        self._tell = tell
         self._budget = ByteBudget(limits.max_in_flight_bytes, metrics.in_flight_bytes)
         self._under_way = OneAtATime()
 
     async def do(self, job: Job, attempt: Attempt) -> Outcome:
         """Answer with the stored result, or transcribe and store it. Raises Rejected; waits for outages."""
-        options = merged(job.upload.options, self._defaults)
         faults = Faults(attempt, self._outages, self._metrics, self._limits.object_retry_seconds)
         with bind(stage=Stage.FETCH):
             job = replace(job, upload=await self._identify(job.upload, faults))
         upload = job.upload
+        options = merged(upload.options, self._defaults)
         name = transcript_id(
             upload.bucket,
             upload.key,
@@ -112,13 +122,16 @@ class Pipeline:
             weights_sha256=self._transcriber.engine.weights_sha256,
             options=options,
         )
+        job.on_named(name)
         async with self._under_way.alone(name, attempt):
             stored = await self._stored(name, upload)
             if stored is None:
                 stored = await self._transcribed(name, job, options, attempt, faults)
             else:
                 self._metrics.results_reused.inc()
-        return _message(name, event_of(stored, self._limits.max_event_bytes))
+        with bind(stage=Stage.STORE):
+            sidecars = await self._write_sidecars(stored, upload.options)
+        return self._outputs.outcome(name, stored, sidecars)
 
     async def given_up(self, job: Job, reason: Reason, stage: Stage | None, message: str) -> None:
         """Leave a note beside the results, for whoever looks for recordings without an answer. Raises Unavailable."""
@@ -141,7 +154,7 @@ class Pipeline:
         """The upload with the ETag that names its bytes."""
         etag = _etag(upload)
         upload = upload.model_copy(update={"etag": etag})
-        if etag is None:
+        if etag is None or self._allowed.in_metadata or self._allowed.in_tags:
             return await self._with_facts(upload, faults)
         if not (etag.isascii() and etag.isprintable()):
             raise Rejected(
@@ -150,9 +163,13 @@ class Pipeline:
         return upload
 
     async def _with_facts(self, upload: AudioUploaded, faults: "Faults") -> AudioUploaded:
-        """The upload with what the store says of it."""
+        """The upload with what the store says of it, options that stand with the object included."""
         facts = await faults.outlast(lambda: self._objects.head(upload))
-        return upload.model_copy(update={"etag": facts.etag, "size_bytes": facts.size_bytes})
+        tags = await faults.outlast(lambda: self._objects.tags(upload)) if self._allowed.in_tags else {}
+        options = self._allowed.read(upload.options, facts.metadata, tags)
+        return upload.model_copy(
+            update={"etag": facts.etag, "size_bytes": facts.size_bytes, "options": options},
+        )
 
     async def _stored(self, name: str, upload: AudioUploaded) -> StoredResult | None:
         with bind(stage=Stage.STORE):
@@ -166,14 +183,17 @@ class Pipeline:
             spooled = await self._fetch(job.upload, faults)
         began = time.perf_counter() - spooled.fetch_seconds
         with spooled.share, spooled.fetched.spool, bind(stage=Stage.TRANSCRIBE):
-            progress = KeptProgress(name, self._checkpoints, attempt, self._metrics)
+            progress = KeptChannels(name, self._checkpoints, attempt, self._metrics)
+            reporter = Reporter(name, job.upload, self._tell)
             heard = await self._outages.until_available(
                 lambda: self._transcriber.transcribe(
                     spooled.fetched.spool,
                     job.upload.key,
                     options,
                     turn=attempt,
-                    kept=progress,
+                    kept=progress.of,
+                    on_header=reporter.on_header,
+                    on_passage=reporter.on_passage,
                 )
             )
         timings = Timings(
@@ -185,12 +205,21 @@ class Pipeline:
         factor = real_time_factor(timings, heard.duration_seconds - progress.found_seconds)
         self._measure(spooled.fetched, heard, timings, factor)
         transcript = assemble(
-            name, job, spooled.fetched, heard, options, self._transcriber.engine, timings, factor, datetime.now(UTC)
+            name,
+            job,
+            spooled.fetched,
+            heard,
+            options,
+            self._transcriber.engine,
+            timings,
+            factor,
+            datetime.now(UTC),
+            attempts=attempt.deaths + 1,
         )
         with bind(stage=Stage.STORE):
             stored = await self._store(transcript)
-            if progress.latest is not None:
-                await self._delete_checkpoint(name)
+            for checkpoint in progress.names:
+                await self._delete_checkpoint(checkpoint)
         return stored
 
     async def _fetch(self, upload: AudioUploaded, faults: "Faults") -> _Spooled:
@@ -229,6 +258,18 @@ class Pipeline:
         self._metrics.stage_seconds.labels(Stage.STORE).observe(time.perf_counter() - started)
         return stored
 
+    async def _write_sidecars(self, stored: StoredResult, wanted: JobOptions) -> list[Sidecar]:
+        """Write the documents that are wanted beside the result, also of one that was stored before."""
+        formats = self._outputs.sidecars.wanted(wanted.formats)
+        if not formats:
+            return []
+        sidecars = await asyncio.to_thread(self._outputs.sidecars.of, stored, formats)
+        for each in sidecars:
+            await self._outages.until_available(
+                partial(self._results.put_sidecar, each.bucket, each.key, each.body, each.media_type)
+            )
+        return sidecars
+
     async def _delete_checkpoint(self, name: str) -> None:
         try:
             async with asyncio.timeout(DELETE_CHECKPOINT_SECONDS):
@@ -256,22 +297,17 @@ def merged(wanted: JobOptions, defaults: Options) -> Options:
     return Options(
         language=None if language == "auto" else language,
         task=wanted.task or defaults.task,
-        prompt=wanted.prompt if wanted.prompt is not None else defaults.prompt,
+        prompt=_prompt(wanted, defaults),
+        channels=wanted.channels or defaults.channels,
     )
+
+
+def _prompt(wanted: JobOptions, defaults: Options) -> str:
+    """The words to expect, then the prompt: of a text that is too long Whisper takes the end."""
+    prompt = wanted.prompt if wanted.prompt is not None else defaults.prompt
+    return " ".join(filter(None, (f"{', '.join(wanted.vocabulary)}." if wanted.vocabulary else "", prompt)))
 
 
 def _etag(upload: AudioUploaded) -> str | None:
     """The ETag that the event names, as the store is asked for it: without quotes."""
     return (upload.etag or "").strip('"') or None
-
-
-def _message(name: str, value: bytes) -> Outcome:
-    identity = name.encode()
-    return Outcome(
-        key=identity,
-        value=value,
-        headers=(
-            ("content-type", b"application/cloudevents+json; charset=utf-8"),
-            ("transcript_id", identity),
-        ),
-    )

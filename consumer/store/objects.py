@@ -17,10 +17,13 @@ import asyncio
 import errno
 import hashlib
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 from botocore.exceptions import ClientError
 
@@ -68,6 +71,8 @@ class ObjectFacts:
     size_bytes: int
     version_id: str | None
     content_type: str | None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """What its writer noted, by names in small letters without ``x-amz-meta-``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,19 @@ class Fetched:
     sha256: str
     etag: str
     version_id: str | None
+
+
+_METADATA: Final = "x-amz-meta-"
+
+
+def _text(value: str) -> str:
+    """A header's text: what is not ASCII comes encoded as in mail (RFC 2047), at least from AWS."""
+    if not value.startswith("=?"):
+        return value
+    try:
+        return str(make_header(decode_header(value)))
+    except (HeaderParseError, LookupError, ValueError):
+        return value
 
 
 class ObjectStore:
@@ -109,7 +127,17 @@ class ObjectStore:
             size_bytes=int(headers["Content-Length"]),
             version_id=headers.get("x-amz-version-id"),
             content_type=headers.get("Content-Type"),
+            metadata={
+                name.lower().removeprefix(_METADATA): _text(value)
+                for name, value in headers.items()
+                if name.lower().startswith(_METADATA)
+            },
         )
+
+    async def tags(self, upload: AudioUploaded) -> Mapping[str, str]:
+        """The tags of what an upload names. Raises Unavailable."""
+        with self._s3.asking(f"asking for the tags of {upload.bucket}/{upload.key}"):
+            return await self._s3.tags(upload.bucket, upload.key, version_id=upload.version_id)
 
     async def fetch(self, upload: AudioUploaded, *, max_bytes: int, spool_dir: Path | None) -> Fetched:
         """Download a recording into a temporary file in ``spool_dir`` (None: the system's).

@@ -113,6 +113,11 @@ class ResultStore:
         with self._s3.asking(f"storing {self._bucket}/{key}"):
             await self._s3.put(self._bucket, key, body, content_type=_CONTENT_TYPE)
 
+    async def put_sidecar(self, bucket: str, key: str, body: bytes, media_type: str) -> None:
+        """Write a document that is made of a result, over one of the same name. Raises Unavailable."""
+        with self._s3.asking(f"storing {bucket}/{key}"):
+            await self._s3.put(bucket, key, body, content_type=media_type)
+
     async def _read(self, key: str) -> tuple[bytes, str] | None:
         with self._s3.asking(f"reading {self._bucket}/{key}"):
             return await self._s3.read(self._bucket, key)

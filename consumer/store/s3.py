@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
+from xml.etree import ElementTree
 
 import aiohttp
 from botocore.auth import S3SigV4Auth
@@ -126,6 +127,12 @@ class S3:
         """The headers of an object; of the bucket where no key is given."""
         return await self._ask("HEAD", bucket, key, version_id=version_id, headers=headers)
 
+    async def tags(self, bucket: str, key: str, *, version_id: str | None = None) -> Mapping[str, str]:
+        """The tags of an object; a document that is none of S3's has none."""
+        async with await self._send("GET", bucket, key, version_id=version_id, of="tagging") as response:
+            answer = Answer(response.headers, self, response.content)
+            return _tags(await answer.read_chunk())
+
     async def put(
         self, bucket: str, key: str, body: bytes, *, content_type: str, headers: Headers = NO_HEADERS
     ) -> None:
@@ -158,10 +165,14 @@ class S3:
         version_id: str | None = None,
         headers: Headers = NO_HEADERS,
         body: bytes = b"",
+        of: str = "",
     ) -> aiohttp.ClientResponse:
-        """The answer of a store that did what it was asked for, rules 1 and 2."""
+        """The answer of a store that did what it was asked for, rules 1 and 2. ``of`` names a part of an object."""
         path = f"/{quote(bucket, safe='')}" + (f"/{quote(key)}" if key else "")
-        query = f"?versionId={quote(version_id, safe='')}" if version_id else ""
+        parts = [of] if of else []
+        if version_id:
+            parts.append(f"versionId={quote(version_id, safe='')}")
+        query = f"?{'&'.join(parts)}" if parts else ""
         url = f"{self.endpoint_url}{path}{query}"
         async with self.in_time(len(body)):
             for attempts_left in reversed(range(ATTEMPTS)):
@@ -215,6 +226,16 @@ async def open_s3(settings: StoreSettings) -> AsyncIterator[S3]:
         proxy=_proxy(settings.minio_endpoint),
     ) as session:
         yield S3(settings, session)
+
+
+def _tags(document: bytes) -> dict[str, str]:
+    """Tags in S3's XML, with whatever namespace."""
+    try:
+        root = ElementTree.fromstring(document)  # noqa: S314 - expat bounds what entities may grow to
+    except ElementTree.ParseError:
+        return {}
+    pairs = ({part.tag.rsplit("}", 1)[-1]: part.text or "" for part in tag} for tag in root.iter() if len(tag) == 2)
+    return {pair["Key"]: pair["Value"] for pair in pairs if pair.keys() == {"Key", "Value"}}
 
 
 def _proxy(endpoint_url: str) -> str | None:

@@ -114,7 +114,7 @@ def value_of(event: Event, gone_etags: Mapping[str, str]) -> bytes | None:
         case Feed.OVERWRITTEN:
             upload["etag"] = gone_etags[event.key]
         case Feed.BAD_OPTION:
-            upload["options"] = {"language": "klingon"}
+            upload["options"] = {"task": "translate"}  # of a model that knows English only
         case Feed.REMOVED:
             stored = {"bucket": {"name": BUCKET}, "object": {"key": event.key}}
             upload = {"Records": [{"eventName": "s3:ObjectRemoved:Delete", "s3": stored}]}

@@ -21,16 +21,17 @@ from consumer.audio.decoder import Decoder
 from consumer.delivery.job import Job, Outcome
 from consumer.engine.base import Options
 from consumer.errors import Reason, Rejected, Stage, Unavailable
+from consumer.formats import Format, render
 from consumer.observe.metrics import Metrics
 from consumer.operate.seaweed_server import SeaweedServer
 from consumer.outages import Outages
-from consumer.pipeline import Limits, Pipeline
+from consumer.pipeline import Allowed, Limits, Outputs, Pipeline, Sidecars
 from consumer.store.checkpoints import CheckpointStore, checkpoint_key
 from consumer.store.objects import ObjectStore
 from consumer.store.results import ResultStore, marker_key, result_key
 from consumer.store.s3 import S3
 from consumer.transcriber import Transcriber
-from schemas import AudioUploaded, TranscriptCompleted
+from schemas import AudioUploaded, JobOptions, Transcript, TranscriptCompleted
 from tests.chaos.proxy import FaultProxy, Mode
 from tests.support.engine import RATE_HERTZ, SilentEngine
 from tests.support.s3 import new_bucket, s3_requests
@@ -76,6 +77,7 @@ class FreeAttempt:
     """An attempt that nobody else contends with."""
 
     alone: bool = False
+    deaths: int = 0
     began: int = 0
     progress: int = 0
     waits: int = 0
@@ -127,6 +129,8 @@ def make(decoder: Decoder, requests: S3, results_bucket: str) -> Make:
         to_results: S3 = requests,
         object_retry_seconds: float = 0.5,
         max_event_bytes: int = MIB,
+        outputs: Outputs | None = None,
+        allowed: Allowed | None = None,
         max_in_flight_bytes: int = 100 * MIB,
         checkpoint_audio_seconds: float = 60,
     ) -> Made:
@@ -142,11 +146,12 @@ def make(decoder: Decoder, requests: S3, results_bucket: str) -> Make:
             defaults=Options(),
             limits=Limits(
                 max_object_bytes=100 * MIB,
-                max_event_bytes=max_event_bytes,
                 max_in_flight_bytes=max_in_flight_bytes,
                 object_retry_seconds=object_retry_seconds,
                 spool_dir=None,
             ),
+            outputs=outputs or Outputs(max_event_bytes),
+            allowed=allowed,
         )
         return Made(pipeline, engine, metrics)
 
@@ -261,6 +266,91 @@ async def test_a_large_result_goes_out_as_a_reference(
     assert reference.sha256 == sha256(body).hexdigest()
     assert (reference.language, reference.duration_seconds, reference.no_speech) == ("en", 1.0, False)
     assert reference.source.etag == upload.etag
+
+
+async def test_documents_are_written_beside_the_recording_and_told(make: Make, client: S3Client, bucket: str) -> None:
+    upload = await uploaded(client, bucket, recording(3))
+    made = make(outputs=Outputs(MIB, sidecars=Sidecars([Format.SRT, Format.JSON])))
+    outcome = await done(made, upload)
+    answer = event(outcome)
+    assert answer.data.transcript is not None
+    stem = KEY.removesuffix(".wav")
+    assert [(each.format, each.bucket, each.key) for each in answer.data.sidecars] == [
+        ("srt", bucket, f"{stem}.srt"),
+        ("json", bucket, f"{stem}.json"),
+    ]
+    srt, written = [await client.get_object(Bucket=bucket, Key=f"{stem}.{form}") for form in ("srt", "json")]
+    assert srt["ContentType"] == "application/x-subrip; charset=utf-8"
+    assert await srt["Body"].read() == render(Format.SRT, answer.data.transcript.segments).encode()
+    assert Transcript.model_validate_json(await written["Body"].read()) == answer.data.transcript
+
+
+async def test_a_document_that_was_not_written_is_written_by_whoever_is_next(
+    make: Make, client: S3Client, bucket: str, results_bucket: str
+) -> None:
+    """The worker before died between the result and its documents."""
+    upload = await uploaded(client, bucket, recording(1))
+    await done(make(), upload)
+    outputs = Outputs(MIB, sidecars=Sidecars([Format.VTT], results_bucket, "captions/{bucket}/{key}.{extension}"))
+    made = make(outputs=outputs)
+    outcome = await done(made, upload)
+    assert made.engine.calls == 0
+    (sidecar,) = event(outcome).data.sidecars
+    assert (sidecar.bucket, sidecar.key) == (results_bucket, f"captions/{bucket}/{KEY}.vtt")
+    written = await client.get_object(Bucket=sidecar.bucket, Key=sidecar.key)
+    assert (await written["Body"].read()).startswith(b"WEBVTT")
+    assert await done(made, upload) == outcome
+
+
+async def test_a_job_may_ask_for_its_own_documents(make: Make, client: S3Client, bucket: str) -> None:
+    upload = await uploaded(client, bucket, recording(1))
+    made = make(outputs=Outputs(MIB, sidecars=Sidecars([Format.SRT], choices=[Format.TSV, Format.LRC])))
+    for formats, expected in ((("tsv", "tsv", "lrc", "vtt"), ["tsv", "lrc"]), ((), [])):
+        wanted = upload.model_copy(update={"options": JobOptions(formats=formats)})
+        assert [each.format for each in event(await done(made, wanted)).data.sidecars] == expected
+
+
+async def test_options_stand_with_the_object_as_far_as_they_may(make: Make, client: S3Client, bucket: str) -> None:
+    metadata = {
+        "whisper-language": "de",
+        "whisper-prompt": "Frau Meier",
+        "whisper-vocabulary": "RE-2041, Skonto",
+        "whisper-task": "sing",
+        "whisper-formats": "srt",
+        "unrelated": "x",
+    }
+    await client.put_object(
+        Bucket=bucket,
+        Key=KEY,
+        Body=recording(1),
+        Metadata=metadata,
+        Tagging="whisper-language=fr&whisper-channels=split",
+    )
+    own = AudioUploaded(bucket=bucket, key=KEY, options=JobOptions(prompt="of the event"))
+    allowed = Allowed(("language", "prompt", "vocabulary", "task"), ("language", "channels"))
+    transcript = event(await done(make(allowed=allowed), own)).data.transcript
+    assert transcript is not None
+    parameters = transcript.provenance.parameters
+    assert (parameters["language"], parameters["task"], parameters["channels"]) == ("de", "transcribe", "split")
+    assert parameters["prompt"] == "RE-2041, Skonto. of the event"
+    assert [(each.name, each.origin) for each in transcript.ignored_options] == [("task", "metadata")]
+    unasked = event(await done(make(), own)).data.transcript
+    assert unasked is not None
+    assert unasked.provenance.parameters["language"] == "auto"
+    assert unasked.transcript_id != transcript.transcript_id
+
+
+async def test_an_event_in_binary_mode_has_its_attributes_in_headers(make: Make, client: S3Client, bucket: str) -> None:
+    upload = await uploaded(client, bucket, recording(1))
+    structured, binary = [await done(make(outputs=Outputs(MIB, mode)), upload) for mode in ("structured", "binary")]
+    whole = json.loads(structured.value)
+    assert json.loads(binary.value) == whole["data"]
+    headers = {name: (value or b"").decode() for name, value in binary.headers}
+    assert headers.pop("content-type") == "application/json"
+    assert headers.pop("transcript_id") == whole["id"]
+    attributes = ("specversion", "type", "id", "source", "subject", "time")
+    assert headers == {f"ce_{name}": whole[name] for name in attributes}
+    assert binary.key == structured.key
 
 
 async def test_workers_that_race_send_the_same_bytes(make: Make, client: S3Client, bucket: str) -> None:

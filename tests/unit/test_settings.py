@@ -96,6 +96,18 @@ def test_all_that_is_missing_is_named_at_once(environment: pytest.MonkeyPatch) -
         ("MINIO_ENDPOINT", "store:9000", "must be a URL that begins with http:// or https://"),
         ("MINIO_CA_FILE", "/does/not/exist", "must be the path of an existing file"),
         ("SPOOL_DIR", "/does/not/exist", "must be the path of an existing directory"),
+        ("SIDECAR_FORMATS", "srt,doc", "must be 'text', 'json', 'srt', 'vtt', 'words-vtt', 'tsv' or 'lrc'"),
+        (
+            "SIDECAR_TEMPLATE",
+            "{name}.srt",
+            "must hold {extension}, and {key}, {stem} or {transcript_id}: else transcripts share a name",
+        ),
+        (
+            "SIDECAR_TEMPLATE",
+            "{stem}.{format}",
+            "must be a key in which braces hold one of {key}, {stem}, {name}, {bucket}, {transcript_id}, {extension} "
+            "('format')",
+        ),
         (
             "INPUT_BUCKETS",
             "calls,whisper-artifacts",

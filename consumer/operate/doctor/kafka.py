@@ -13,7 +13,7 @@ from consumer.settings import KafkaSettings
 
 
 async def check_kafka(settings: KafkaSettings) -> list[Check]:
-    """Connect as the worker does, and look at its three topics. Creates nothing."""
+    """Connect as the worker does, and look at its topics. Creates nothing."""
     servers = ", ".join(settings.kafka_bootstrap_servers)
     try:
         admin = AIOKafkaAdminClient(**client_options(settings))
@@ -35,7 +35,9 @@ async def check_kafka(settings: KafkaSettings) -> list[Check]:
 
 
 def _topics(settings: KafkaSettings) -> tuple[str, ...]:
-    return settings.kafka_input_topic, settings.kafka_output_topic, settings.kafka_dead_letter_topic
+    needed = (settings.kafka_input_topic, settings.kafka_output_topic, settings.kafka_dead_letter_topic)
+    optional = (settings.kafka_failed_topic, settings.kafka_progress_topic, settings.kafka_control_topic)
+    return (*needed, *(topic for topic in optional if topic is not None))
 
 
 def _check_topic(topic: str, partitions: dict[str, int]) -> Check:

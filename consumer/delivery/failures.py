@@ -1,0 +1,37 @@
+"""The short event that tells subscribers of a recording which will have no transcript. Pure."""
+
+import hashlib
+from datetime import datetime
+from typing import Final
+from urllib.parse import quote
+
+from consumer.delivery.deadletters import MAX_MESSAGE_CHARACTERS, Verdict
+from consumer.delivery.job import Headers, Job
+from schemas import Failure, TranscriptFailed
+
+HEADERS: Final[Headers] = (("content-type", b"application/cloudevents+json; charset=utf-8"),)
+
+
+def failed_event(job: Job, verdict: Verdict, when: datetime) -> TranscriptFailed:
+    """The event about one job that was given up. Its id is made of the record and the object."""
+    upload = job.upload
+    place = f"{upload.bucket}/{upload.key}"
+    return TranscriptFailed(
+        id=hashlib.sha256(f"{job.job_id} {place}".encode()).hexdigest(),
+        source="/" + quote(place),
+        subject=upload.key,
+        time=when,
+        data=Failure(
+            bucket=upload.bucket,
+            key=upload.key,
+            version_id=upload.version_id,
+            etag=upload.etag,
+            reason=verdict.reason.value,
+            stage=verdict.stage.value if verdict.stage else None,
+            message=verdict.message[:MAX_MESSAGE_CHARACTERS],
+            attempts=verdict.attempts,
+            topic=job.topic,
+            partition=job.partition,
+            offset=job.offset,
+        ),
+    )
