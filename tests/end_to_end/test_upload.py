@@ -4,12 +4,13 @@ import hashlib
 import signal
 from pathlib import Path
 
+import numpy as np
 from types_aiobotocore_s3 import S3Client
 
 from tests.support.kafka_clients import KafkaClients
 from tests.support.minio import MinioServer
 from tests.support.s3 import new_bucket, s3_client
-from tests.support.speech import SAMPLE_TEXT, words
+from tests.support.speech import SAMPLE_TEXT, samples_of, words, write_wav
 from tests.support.worker import completed, deploy
 
 KEY = "calls/2026 11/gespräch +1 100% «größe» 文件 & 'q'.wav"
@@ -92,3 +93,61 @@ async def _transcribed(
         assert any(line.get("partition") == 0 and "offset" in line for line in worker.logs())
         worker.process.send_signal(signal.SIGTERM)
         assert await worker.process.wait(timeout_seconds=30) == 0
+
+
+async def test_every_way_to_write_an_object_is_understood(
+    clients: KafkaClients, minio_binary: Path, artifacts_dir: Path, sample: Path, tmp_path: Path
+) -> None:
+    """Put, multipart, copy, empty, deleted, and versions, as a real MinIO announces them."""
+    topic = await clients.create_topic("minio.events")
+    minio = MinioServer(
+        minio_binary, data_dir=tmp_path / "minio", kafka_bootstrap_servers=clients.bootstrap_servers, topic=topic
+    )
+    body = sample.read_bytes()
+    later = write_wav(
+        tmp_path / "later.wav", np.concatenate([np.zeros(8000, np.int16), samples_of(sample)])
+    ).read_bytes()
+    async with minio, s3_client(minio) as client:
+        plain, versioned = await new_bucket(client), await new_bucket(client, "versions")
+        await client.put_bucket_versioning(Bucket=versioned, VersioningConfiguration={"Status": "Enabled"})
+        for bucket in (plain, versioned):
+            await _announce(client, bucket, minio.notification_arn)
+        await client.put_object(Bucket=plain, Key="put.wav", Body=body)
+        upload = await client.create_multipart_upload(Bucket=plain, Key="multipart.wav")
+        part = {"Bucket": plain, "Key": "multipart.wav", "UploadId": upload["UploadId"]}
+        etag = (await client.upload_part(**part, PartNumber=1, Body=body))["ETag"]  # type: ignore[arg-type]
+        await client.complete_multipart_upload(
+            **part,  # type: ignore[arg-type]
+            MultipartUpload={"Parts": [{"ETag": etag, "PartNumber": 1}]},
+        )
+        await client.copy_object(Bucket=plain, Key="copy.wav", CopySource={"Bucket": plain, "Key": "put.wav"})
+        await client.put_object(Bucket=plain, Key="empty.wav", Body=b"")
+        await client.put_object(Bucket=plain, Key="gone.wav", Body=body)
+        await client.delete_object(Bucket=plain, Key="gone.wav")
+        versions = [
+            (await client.put_object(Bucket=versioned, Key="twice.wav", Body=content))["VersionId"]
+            for content in (body, later)
+        ]
+        await client.delete_object(Bucket=versioned, Key="twice.wav")  # which leaves both versions, and a marker
+        await clients.wait_size(topic, 9)
+        deployment = await deploy(
+            clients, minio, artifacts_dir, tmp_path, buckets=(plain, versioned), input_topic=topic
+        )
+        async with deployment.worker() as worker:
+            messages = await clients.read(deployment.output_topic, 5, 90)
+            letters = await deployment.dead_letters(2)
+            await clients.wait_committed(deployment.group_id, topic, 9)
+            assert await worker.metric("events_total", kind="removed") == 2
+    transcripts = [completed(message).data.transcript for message in messages]
+    assert {
+        (each.source.key, each.source.version_id, each.duration_seconds)
+        for each in transcripts
+        if each is not None and words(each.text) == words(SAMPLE_TEXT)
+    } == {
+        ("put.wav", None, 11.0),
+        ("multipart.wav", None, 11.0),
+        ("copy.wav", None, 11.0),
+        ("twice.wav", versions[0], 11.0),
+        ("twice.wav", versions[1], 11.5),
+    }
+    assert {letter.header("whisper-consumer-reason") for letter in letters} == {"empty", "missing"}
