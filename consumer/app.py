@@ -50,6 +50,7 @@ from consumer.store.results import ResultStore
 from consumer.store.s3 import open_s3
 from consumer.transcribing import default_options, transcribing
 from consumer.watchdog import Watchdog
+from schemas import AudioUploaded
 
 logger = logging.getLogger(__name__)
 
@@ -147,6 +148,7 @@ async def _start(
     # Beside everything else: a store that is away must not keep the worker from joining.
     stack.callback(asyncio.create_task(outages.until_available(results.ensure_bucket)).cancel)
     progress = _progress_topic(settings, metrics, stack)
+    sidecars = _sidecars(settings)
     pipeline = Pipeline(
         ObjectStore(s3),
         results,
@@ -161,13 +163,14 @@ async def _start(
             object_retry_seconds=settings.object_retry_seconds,
             spool_dir=settings.spool_dir,
         ),
-        outputs=Outputs(settings.max_event_bytes, settings.event_mode, _sidecars(settings)),
+        outputs=Outputs(settings.max_event_bytes, settings.event_mode, sidecars),
         allowed=Allowed(settings.metadata_options, settings.tag_options),
         tell=progress.tell if progress else None,
     )
     health.enter("joining the consumer group")
     breaker = await _look_at_topics(settings)
-    worker = _worker(settings, pipeline, breaker, metrics, outages, stack)
+    rules = _rules(settings, sidecars.is_own)
+    worker = _worker(settings, pipeline, rules, breaker, metrics, outages, stack)
     watchdog = Watchdog(
         loop_tick=lambda: health.loop_tick,
         worker_tick=lambda: worker.last_tick if worker.running else None,
@@ -201,6 +204,7 @@ async def _look_at_topics(settings: WorkerSettings) -> Breaker:
 def _worker(
     settings: WorkerSettings,
     pipeline: Pipeline,
+    rules: Rules,
     breaker: Breaker,
     metrics: Metrics,
     outages: Outages,
@@ -220,21 +224,6 @@ def _worker(
             )
         return EffectivelyOnce(partitions, membership, publisher, outages, metrics)
 
-    rules = Rules(
-        input_buckets=frozenset(settings.input_buckets),
-        output_topic=settings.kafka_output_topic,
-        dead_letter_topic=settings.kafka_dead_letter_topic,
-        group_id=settings.kafka_group_id,
-        max_attempts=settings.max_attempts,
-        failed_topic=settings.kafka_failed_topic,
-        filters=Filters(
-            keys=settings.input_patterns,
-            excluded_keys=settings.exclude_patterns,
-            content_types=settings.input_content_types,
-            least_bytes=settings.min_object_bytes,
-            is_own=_sidecars(settings).is_own,
-        ),
-    )
     return Worker(
         MembershipOptions(
             client=client,
@@ -255,6 +244,25 @@ def _worker(
         outages,
         metrics,
         WorkerLimits(_in_flight(settings), settings.shutdown_grace_seconds),
+    )
+
+
+def _rules(settings: WorkerSettings, is_own: Callable[[AudioUploaded], bool]) -> Rules:
+    """What is done with a record; ``is_own`` tells what a worker wrote itself."""
+    return Rules(
+        input_buckets=frozenset(settings.input_buckets),
+        output_topic=settings.kafka_output_topic,
+        dead_letter_topic=settings.kafka_dead_letter_topic,
+        group_id=settings.kafka_group_id,
+        max_attempts=settings.max_attempts,
+        failed_topic=settings.kafka_failed_topic,
+        filters=Filters(
+            keys=settings.input_patterns,
+            excluded_keys=settings.exclude_patterns,
+            content_types=settings.input_content_types,
+            least_bytes=settings.min_object_bytes,
+            is_own=is_own,
+        ),
     )
 
 

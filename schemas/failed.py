@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import AwareDatetime, Field
 
 from schemas.base import Message
+from schemas.cloud_event import CloudEvent
 
 
 class Failure(Message):
@@ -23,24 +24,10 @@ class Failure(Message):
     offset: Annotated[int, Field(ge=0)]
 
 
-class TranscriptFailed(Message):
+class TranscriptFailed(CloudEvent):
     """The CloudEvent on the topic of failures. ``id`` is the same for each repetition of one failure."""
 
-    # CloudEvents requires the first four; the constants among them have defaults for who writes the event only.
-    model_config = ConfigDict(
-        json_schema_extra={"required": ["specversion", "id", "source", "type", "subject", "time", "data"]}
-    )
-
-    specversion: Literal["1.0"] = "1.0"
     type: Literal["transcript.failed.v1"] = "transcript.failed.v1"
     id: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    source: Annotated[
-        str,
-        Field(
-            description="Of the recording: /bucket/key, percent-encoded.", json_schema_extra={"format": "uri-reference"}
-        ),
-    ]
-    subject: Annotated[str, Field(description="Object key of the recording.")]
     time: Annotated[AwareDatetime, Field(description="When it was given up.")]
-    datacontenttype: Literal["application/json"] = "application/json"
     data: Failure

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import Field
 
 from schemas.base import Message
+from schemas.cloud_event import CloudEvent
 from schemas.transcript import Seconds, Segment
 
 
@@ -27,24 +28,8 @@ class Progress(Message):
     segments: Annotated[tuple[Segment, ...], Field(description="Finished since the event before.")]
 
 
-class TranscriptProgress(Message):
+class TranscriptProgress(CloudEvent):
     """The CloudEvent on the topic of progress. None follows the last stretch of a recording: its answer does."""
 
-    # CloudEvents requires the first four; the constants among them have defaults for who writes the event only.
-    model_config = ConfigDict(
-        json_schema_extra={"required": ["specversion", "id", "source", "type", "subject", "time", "data"]}
-    )
-
-    specversion: Literal["1.0"] = "1.0"
     type: Literal["transcript.progress.v1"] = "transcript.progress.v1"
-    id: Annotated[str, Field(min_length=1)]
-    source: Annotated[
-        str,
-        Field(
-            description="Of the recording: /bucket/key, percent-encoded.", json_schema_extra={"format": "uri-reference"}
-        ),
-    ]
-    subject: Annotated[str, Field(description="Object key of the recording.")]
-    time: AwareDatetime
-    datacontenttype: Literal["application/json"] = "application/json"
     data: Progress

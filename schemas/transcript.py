@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AwareDatetime, ConfigDict, Field, model_validator
 
 from schemas.base import Message
+from schemas.cloud_event import CloudEvent
 from schemas.job_options import IgnoredOption, SidecarFormat, Task
 
 Seconds = Annotated[float, Field(ge=0, description="Seconds on the recording's clock.")]
@@ -167,30 +168,16 @@ class SidecarReference(Message):
     key: str
 
 
-class TranscriptCompleted(Message):
+class TranscriptCompleted(CloudEvent):
     """The CloudEvent on the output topic; exactly one of ``data.transcript`` and ``data.reference`` is there.
 
     ``id`` is the transcript's id. The whole event follows from the stored transcript, so a repeated delivery carries
     the same bytes.
     """
 
-    # CloudEvents requires the first four; the constants among them have defaults for who writes the event only.
-    model_config = ConfigDict(
-        json_schema_extra={"required": ["specversion", "id", "source", "type", "subject", "time", "data"]}
-    )
-
-    specversion: Literal["1.0"] = "1.0"
     type: Literal["transcript.completed.v1"] = "transcript.completed.v1"
     id: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-    source: Annotated[
-        str,
-        Field(
-            description="Of the recording: /bucket/key, percent-encoded.", json_schema_extra={"format": "uri-reference"}
-        ),
-    ]
-    subject: Annotated[str, Field(description="Object key of the recording.")]
     time: Annotated[AwareDatetime, Field(description="The transcript's completedAt: a repetition has the same.")]
-    datacontenttype: Literal["application/json"] = "application/json"
     data: "TranscriptData"
 
 

@@ -3,22 +3,21 @@
 import hashlib
 from datetime import datetime
 from typing import Final
-from urllib.parse import quote
 
 from consumer.delivery.deadletters import MAX_MESSAGE_CHARACTERS, Verdict
 from consumer.delivery.job import Headers, Job
 from schemas import Failure, TranscriptFailed
+from schemas.cloud_event import STRUCTURED_CONTENT_TYPE, source_of
 
-HEADERS: Final[Headers] = (("content-type", b"application/cloudevents+json; charset=utf-8"),)
+HEADERS: Final[Headers] = (("content-type", STRUCTURED_CONTENT_TYPE.encode()),)
 
 
 def failed_event(job: Job, verdict: Verdict, when: datetime) -> TranscriptFailed:
     """The event about one job that was given up. Its id is made of the record and the object."""
     upload = job.upload
-    place = f"{upload.bucket}/{upload.key}"
     return TranscriptFailed(
-        id=hashlib.sha256(f"{job.job_id} {place}".encode()).hexdigest(),
-        source="/" + quote(place),
+        id=hashlib.sha256(f"{job.job_id} {upload.bucket}/{upload.key}".encode()).hexdigest(),
+        source=source_of(upload.bucket, upload.key),
         subject=upload.key,
         time=when,
         data=Failure(

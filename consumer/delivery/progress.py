@@ -11,13 +11,14 @@ from consumer.delivery.job import Headers
 from consumer.delivery.publisher import Publisher
 from consumer.errors import Unavailable
 from schemas import TranscriptProgress
+from schemas.cloud_event import STRUCTURED_CONTENT_TYPE
 
 log = logging.getLogger(__name__)
 
 MOST_WAITING: Final = 1000
 PAUSE_SECONDS: Final = 1.0
 """After an event that could not be sent."""
-_HEADERS: Final[Headers] = (("content-type", b"application/cloudevents+json; charset=utf-8"),)
+_HEADERS: Final[Headers] = (("content-type", STRUCTURED_CONTENT_TYPE.encode()),)
 
 
 class ProgressTopic:

@@ -117,7 +117,7 @@ def combined(parts: Sequence[Parsed]) -> Parsed:
     every = tuple(upload for part in uploads for upload in part.uploads)
     if len(every) > MAX_RECORDS:
         raise bad_event(f"the event announces {len(every)} uploads; at most {MAX_RECORDS} are read")
-    return Uploads(every, uploads[0].taken_for)
+    return replace(uploads[0], uploads=every)
 
 
 def folder_marker(key: str, size_bytes: object) -> Skip | None:

@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import quote
 
 from consumer.audio.decoder_messages import Header
 from consumer.engine.base import Passage
 from schemas import AudioUploaded, Progress, Segment, TranscriptProgress
+from schemas.cloud_event import source_of
 
 INTERVAL_SECONDS: Final = 1.0
 
@@ -55,7 +55,7 @@ class Reporter:
         upload = self._upload
         return TranscriptProgress(
             id=f"{self._transcript_id}-{self._channel or 0}-{round(done_seconds * 1000)}",
-            source="/" + quote(f"{upload.bucket}/{upload.key}"),
+            source=source_of(upload.bucket, upload.key),
             subject=upload.key,
             time=datetime.now(UTC),
             data=Progress(

@@ -9,11 +9,11 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
-from urllib.parse import quote
 
 import orjson
 
 from consumer.store.results import StoredResult
+from schemas.cloud_event import STRUCTURED_CONTENT_TYPE, source_of
 
 JSON: Final = "application/json"
 
@@ -62,7 +62,7 @@ def _event(stored: StoredResult, data: dict[str, object], mode: Mode) -> Event:
         "specversion": "1.0",
         "type": "transcript.completed.v1",
         "id": document["transcriptId"],
-        "source": "/" + quote(f"{source['bucket']}/{source['key']}"),
+        "source": source_of(source["bucket"], source["key"]),
         "subject": source["key"],
         "time": document["completedAt"],
     }
@@ -71,4 +71,4 @@ def _event(stored: StoredResult, data: dict[str, object], mode: Mode) -> Event:
         headers = [(f"ce_{name}", text.encode(errors="replace")) for name, text in attributes.items()]
         return Event((("content-type", JSON.encode()), *headers), orjson.dumps(data))
     value = orjson.dumps({**attributes, "datacontenttype": JSON, "data": data})
-    return Event((("content-type", b"application/cloudevents+json; charset=utf-8"),), value)
+    return Event((("content-type", STRUCTURED_CONTENT_TYPE.encode()),), value)

@@ -501,7 +501,7 @@ async def _deploy(
         await asyncio.to_thread(compiled_artifacts, size),
         stack.directory,
         buckets=(_BUCKET,),
-        results_bucket=results_bucket or f"transcripts-{uuid4().hex[:8]}",  # else it would find those of before
+        results_bucket=results_bucket,
         partitions=partitions,
         WHISPER_MODEL_SIZE=size,
         WHISPER_LANGUAGE="en",

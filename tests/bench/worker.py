@@ -18,7 +18,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
-from uuid import uuid4
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
@@ -157,7 +156,6 @@ async def run_worker(
         artifacts_dir,
         stack.directory,
         buckets=("calls",),
-        results_bucket=f"transcripts-{uuid4().hex[:8]}",  # else it would find those of the round before
         WHISPER_MODEL_SIZE=size,
         WHISPER_LANGUAGE=language or "auto",
     )

@@ -29,7 +29,6 @@ async def test_progress_is_told_and_a_cancelled_recording_ends_at_once(
         artifacts_dir,
         tmp_path,
         buckets=(bucket,),
-        results_bucket=await new_bucket(store, "transcripts"),
         KAFKA_PROGRESS_TOPIC=progress,
         KAFKA_CONTROL_TOPIC=control,
         KAFKA_FAILED_TOPIC=failures,

@@ -22,7 +22,6 @@ async def test_a_recording_goes_on_where_a_killed_worker_was(
         artifacts_dir,
         tmp_path,
         buckets=(bucket,),
-        results_bucket=await new_bucket(store, "transcripts"),
         CHECKPOINT_AUDIO_SECONDS="30",
         KAFKA_SESSION_TIMEOUT_SECONDS="3",
     )

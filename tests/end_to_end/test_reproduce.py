@@ -17,9 +17,7 @@ async def test_a_result_is_made_again_and_compared(
     clients: KafkaClients, s3: SeaweedServer, store: S3Client, artifacts_dir: Path, sample: Path, tmp_path: Path
 ) -> None:
     bucket = await new_bucket(store)
-    deployment = await deploy(
-        clients, s3, artifacts_dir, tmp_path, buckets=(bucket,), results_bucket=await new_bucket(store, "transcripts")
-    )
+    deployment = await deploy(clients, s3, artifacts_dir, tmp_path, buckets=(bucket,))
     await store.put_object(Bucket=bucket, Key="a.wav", Body=sample.read_bytes())
     async with deployment.worker():
         await deployment.announce(bucket, "a.wav")

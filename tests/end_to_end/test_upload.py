@@ -16,6 +16,13 @@ from tests.support.worker import completed, deploy
 KEY = "calls/2026 11/gespräch +1 100% «größe» 文件 & 'q'.wav"
 
 
+async def _announcing_minio(clients: KafkaClients, binary: Path, directory: Path) -> tuple[str, MinioServer]:
+    """A server that is not started yet, and the topic on which it will announce what changes in its buckets."""
+    topic = await clients.create_topic("minio.events")
+    data_dir = directory / "minio"
+    return topic, MinioServer(binary, data_dir=data_dir, kafka_bootstrap_servers=clients.bootstrap_servers, topic=topic)
+
+
 async def _announce(client: S3Client, bucket: str, arn: str) -> None:
     await client.put_bucket_notification_configuration(
         Bucket=bucket,
@@ -28,10 +35,7 @@ async def _announce(client: S3Client, bucket: str, arn: str) -> None:
 async def test_an_uploaded_recording_becomes_a_transcript(
     clients: KafkaClients, minio_binary: Path, artifacts_dir: Path, sample: Path, tmp_path: Path
 ) -> None:
-    topic = await clients.create_topic("minio.events")
-    minio = MinioServer(
-        minio_binary, data_dir=tmp_path / "minio", kafka_bootstrap_servers=clients.bootstrap_servers, topic=topic
-    )
+    topic, minio = await _announcing_minio(clients, minio_binary, tmp_path)
     body = sample.read_bytes()
     async with minio, s3_client(minio) as client:
         bucket = await new_bucket(client)
@@ -99,10 +103,7 @@ async def test_every_way_to_write_an_object_is_understood(
     clients: KafkaClients, minio_binary: Path, artifacts_dir: Path, sample: Path, tmp_path: Path
 ) -> None:
     """Put, multipart, copy, empty, deleted, and versions, as a real MinIO announces them."""
-    topic = await clients.create_topic("minio.events")
-    minio = MinioServer(
-        minio_binary, data_dir=tmp_path / "minio", kafka_bootstrap_servers=clients.bootstrap_servers, topic=topic
-    )
+    topic, minio = await _announcing_minio(clients, minio_binary, tmp_path)
     body = sample.read_bytes()
     later = write_wav(
         tmp_path / "later.wav", np.concatenate([np.zeros(8000, np.int16), samples_of(sample)])

@@ -41,11 +41,10 @@ async def bucket(store: S3Client) -> str:
 
 @pytest.fixture
 async def deployment(
-    clients: KafkaClients, s3: SeaweedServer, store: S3Client, bucket: str, artifacts_dir: Path, tmp_path: Path
+    clients: KafkaClients, s3: SeaweedServer, bucket: str, artifacts_dir: Path, tmp_path: Path
 ) -> Deployment:
     """Topics of one partition, and settings for tiny.en."""
-    results = await new_bucket(store, "transcripts")
-    return await deploy(clients, s3, artifacts_dir, tmp_path, buckets=(bucket,), results_bucket=results)
+    return await deploy(clients, s3, artifacts_dir, tmp_path, buckets=(bucket,))
 
 
 async def test_every_format_says_the_same_and_nothing_broken_kills_the_worker(

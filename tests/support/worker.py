@@ -141,12 +141,12 @@ async def deploy(
     directory: Path,
     *,
     buckets: tuple[str, ...],
-    results_bucket: str = "transcripts",
+    results_bucket: str | None = None,
     input_topic: str | None = None,
     partitions: int = 1,
     **settings: str,
 ) -> Deployment:
-    """Topics and settings of one test."""
+    """Topics and settings of one test, with a bucket of its own for results: it would find those of others."""
     environment = {
         "KAFKA_BOOTSTRAP_SERVERS": clients.bootstrap_servers,
         "KAFKA_GROUP_ID": f"group-{uuid.uuid4().hex[:8]}",
@@ -157,7 +157,7 @@ async def deploy(
         "MINIO_ACCESS_KEY": store.access_key,
         "MINIO_SECRET_KEY": store.secret_key,
         "INPUT_BUCKETS": ",".join(buckets),
-        "RESULTS_BUCKET": results_bucket,
+        "RESULTS_BUCKET": results_bucket or f"transcripts-{uuid.uuid4().hex[:8]}",
         "WHISPER_MODEL_SIZE": "tiny.en",
         "WHISPER_ARTIFACTS_DIR": str(artifacts_dir),
         "HTTP_HOST": LOOPBACK,

@@ -85,6 +85,11 @@ STRUCTURED = {"specversion": "1.0", "id": "1", "source": "/", "type": "audio.upl
             (PARENT, None),
         ),
         ((("traceparent", PARENT.encode()),), {**STRUCTURED, "traceparent": OTHER}, (PARENT, None)),
+        (
+            (),
+            {"Records": [{"eventSource": "aws:sqs", "body": json.dumps({**STRUCTURED, "traceparent": PARENT})}]},
+            (PARENT, None),
+        ),
         ((("traceparent", b"rubbish"),), UPLOAD, (None, None)),
         ((), UPLOAD, (None, None)),
     ],
