@@ -4,14 +4,14 @@ ARG BASE_IMAGE=python:3.12-slim-bookworm
 
 FROM ${BASE_IMAGE} AS builder
 WORKDIR /build
-COPY requirements/uv.txt requirements/runtime.txt ./requirements/
+COPY requirements/uv.txt requirements/image.txt ./requirements/
 # Exact versions by digest, wheels only: nothing is compiled and no package's own code runs at build time.
 RUN python3 -m venv /build/uv \
     && /build/uv/bin/pip install --no-cache-dir --no-deps --only-binary :all: --require-hashes \
         --requirement requirements/uv.txt \
     && python3 -m venv --without-pip /opt/whisper-consumer \
     && /build/uv/bin/uv pip sync --no-cache --python /opt/whisper-consumer/bin/python --only-binary :all: \
-        --require-hashes --compile-bytecode requirements/runtime.txt
+        --require-hashes --compile-bytecode requirements/image.txt
 COPY binding /app/binding
 COPY schemas /app/schemas
 COPY consumer /app/consumer

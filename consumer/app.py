@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 
 from prometheus_client import CollectorRegistry
@@ -43,7 +43,7 @@ from consumer.observe.http import HttpServer
 from consumer.observe.metrics import Metrics
 from consumer.outages import Outages
 from consumer.pipeline import Allowed, Limits, Outputs, Pipeline, Sidecars
-from consumer.settings import WorkerSettings
+from consumer.settings import SettingsError, WorkerSettings
 from consumer.store.checkpoints import CheckpointStore
 from consumer.store.objects import ObjectStore
 from consumer.store.results import ResultStore
@@ -141,6 +141,7 @@ async def _start(
             max_duration_seconds=settings.max_duration_seconds,
             stall_timeout_seconds=settings.decode_stall_timeout_seconds,
             checkpoint_audio_seconds=settings.checkpoint_audio_seconds,
+            min_duration_seconds=settings.min_duration_seconds,
         )
     )
     s3 = await stack.enter_async_context(open_s3(settings))
@@ -238,13 +239,33 @@ def _worker(
             max_poll_interval_seconds=settings.kafka_max_poll_interval_seconds,
             max_record_bytes=settings.kafka_max_record_bytes,
         ),
-        RecordHandler(pipeline, rules, outages, metrics, _cancellations(settings, stack)).handle,
+        RecordHandler(
+            pipeline, rules, outages, metrics, _cancellations(settings, stack), _registered_as_json(settings, stack)
+        ).handle,
         settles,
         breaker,
         outages,
         metrics,
         WorkerLimits(_in_flight(settings), settings.shutdown_grace_seconds),
     )
+
+
+def _registered_as_json(
+    settings: WorkerSettings, stack: AsyncExitStack
+) -> Callable[[bytes | None], Awaitable[bytes | None]] | None:
+    """What reads values that a schema registry describes; none, where there is no registry."""
+    if settings.schema_registry_url is None:
+        return None
+    try:
+        from consumer.delivery.schema_registry import SchemaRegistry, registry_configuration  # noqa: PLC0415
+    except ImportError as error:
+        raise SettingsError(
+            f"SCHEMA_REGISTRY_URL needs the extra 'registry' (pip install 'whisper-consumer[registry]'): {error}"
+        ) from error
+    timeout_seconds = settings.schema_registry_timeout_seconds
+    registry = SchemaRegistry(registry_configuration(settings), timeout_seconds=timeout_seconds)
+    stack.push_async_callback(registry.close)
+    return registry.as_json
 
 
 def _rules(settings: WorkerSettings, is_own: Callable[[AudioUploaded], bool]) -> Rules:

@@ -2,6 +2,7 @@
 
 Exception
 ├── Rejected      this input can never succeed: dead-letter it, with its reason
+├── NotWanted     nothing is wrong, and by the settings nothing is to be done: a counted skip
 ├── ObjectFault   this one object cannot be had although its bucket answers: try for a while, then reject it
 └── Unavailable   something outside is down: wait and try again, never dead-letter
 
@@ -56,6 +57,10 @@ class Rejected(Exception):
         self.message = message
 
 
+class NotWanted(Exception):
+    """The recording is in order and filtered out by what only the recording itself could tell, such as its length."""
+
+
 class ObjectFault(Exception):
     """One object cannot be had, while its bucket answers: that may pass, so it is tried for a while.
 
@@ -71,7 +76,8 @@ class ObjectFault(Exception):
 class Unavailable(Exception):
     """Something outside is down or full: wait, then try the same again.
 
-    ``dependency`` is one of ``store``, ``broker``, ``disk``, ``decoder`` (a metric label: keep the set small).
+    ``dependency`` is one of ``store``, ``broker``, ``disk``, ``decoder``, ``registry`` (a metric
+    label: keep the set small).
     """
 
     def __init__(self, dependency: str, message: str) -> None:

@@ -1,11 +1,12 @@
 """The name of a transcript: equal for equal work, whoever does it and however often.
 
-It is made of the object, the weights before quantisation and the options that affect the text. Precision,
+It is made of the object, the weights before quantisation and the options that affect the result. Precision,
 class of CPU and libraries are left out on purpose: a fleet of different machines must give one name to one
 recording, so that readers can tell a repetition from a second result.
 """
 
 import hashlib
+import math
 
 import orjson
 
@@ -34,6 +35,13 @@ def transcript_id(
         "task": options.task,
         "prompt": options.prompt,
     }
-    if options.channels != "mix":  # left out by default, so that names from before there was a choice stay
+    # What follows is left out by default, so that names from before there was a choice stay.
+    if options.channels != "mix":
         facts["channels"] = options.channels
+    if not options.is_whole:
+        facts["range"] = [options.start_seconds, None if math.isinf(options.end_seconds) else options.end_seconds]
+    if not options.words:
+        facts["words"] = False
+    if options.carry_context:
+        facts["carry_context"] = True
     return hashlib.sha256(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -51,7 +51,9 @@ Formats = Annotated[
     tuple[Literal["text", "json", "srt", "vtt", "words-vtt", "tsv", "lrc"], ...], NoDecode, BeforeValidator(_split)
 ]
 OptionNames = Annotated[
-    tuple[Literal["language", "task", "prompt", "vocabulary", "channels", "formats"], ...],
+    tuple[
+        Literal["language", "task", "prompt", "vocabulary", "channels", "formats", "words", "range", "priority"], ...
+    ],
     NoDecode,
     BeforeValidator(_split),
 ]
@@ -154,6 +156,10 @@ class EngineSettings(BaseSettings):
     whisper_channels: Annotated[
         Literal["mix", "split"], Field(description="split transcribes each channel on its own, as for calls.")
     ] = "mix"
+    whisper_words: Annotated[bool, Field(description="Whether transcripts have the times of words.")] = True
+    whisper_carry_context: Annotated[
+        bool, Field(description="Whether the model is told what it wrote before, window after window: slower.")
+    ] = False
     channel_speakers: Annotated[
         tuple[str, ...],
         NoDecode,
@@ -203,6 +209,22 @@ class KafkaSettings(BaseSettings):
     kafka_max_record_bytes: Annotated[
         Bytes, Field(description="Largest record of the input topic, as its max.message.bytes.")
     ] = 1_048_588
+
+    schema_registry_url: Annotated[
+        Annotated[str, AfterValidator(_http_url)] | None,
+        Field(description="Of a Confluent-compatible registry, for events in Avro, Protobuf or with a JSON Schema."),
+    ] = None
+    schema_registry_username: str | None = None
+    schema_registry_password: Annotated[SecretStr | None, Field(validate_default=True)] = None
+    schema_registry_ca_file: FilePath | None = None
+    schema_registry_timeout_seconds: Seconds = 10
+
+    @field_validator("schema_registry_password")
+    @classmethod
+    def _registry_has_credentials(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is None and info.data.get("schema_registry_username"):
+            raise ValueError("needed, since SCHEMA_REGISTRY_USERNAME is set")
+        return value
 
     @field_validator("kafka_sasl_username", "kafka_sasl_password")
     @classmethod
@@ -255,6 +277,9 @@ class WorkerSettings(StoreSettings, EngineSettings, KafkaSettings):
     ] = 16 * 1024**3
     max_object_bytes: Bytes = 4 * 1024**3
     max_duration_seconds: Seconds = 12 * 3600
+    min_duration_seconds: Annotated[
+        float, Field(ge=0, le=30, allow_inf_nan=False, description="Shorter recordings are left out.")
+    ] = 0
     max_event_bytes: Annotated[
         int, Field(ge=0, description="The event of a larger result refers to it in RESULTS_BUCKET; 0: of every result.")
     ] = 512 * 1024

@@ -28,6 +28,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import BinaryIO, Final, Protocol, Self
 
+import numpy as np
+
 from consumer.audio.decoder import Decoder
 from consumer.audio.decoder_messages import AudioFacts, Header
 from consumer.audio.speech import SAMPLE_RATE_HERTZ
@@ -41,7 +43,8 @@ from consumer.engine.base import (
     Samples,
     Turn,
 )
-from consumer.errors import Unavailable
+from consumer.engine.options import spoken_after
+from consumer.errors import NotWanted, Unavailable
 from consumer.observe.metrics import Metrics
 from schemas import LanguageCandidate, Segment
 
@@ -118,9 +121,14 @@ class Transcriber:
         *,
         checkpoint_audio_seconds: float = CHECKPOINT_AUDIO_SECONDS,
         speakers: Sequence[str] = (),
+        min_duration_seconds: float = 0.0,
     ) -> None:
-        """``speakers`` are the names of those on the channels, where they are split."""
+        """``speakers`` are the names of those on the channels, where they are split.
+
+        Of recordings that are shorter than ``min_duration_seconds``, ``SHORT_SECONDS`` at most, none is transcribed.
+        """
         self._decoder = decoder
+        self._min_duration_seconds = min_duration_seconds
         self._speakers = speakers
         self._engine = engine
         self._metrics = metrics
@@ -151,8 +159,8 @@ class Transcriber:
 
         ``kept`` gives the place for the progress of a channel, of all together for None. ``on_header`` is called
         with what the file says of itself, for each channel that is transcribed on its own, and ``on_passage`` with each
-        finished stretch. Raises Rejected: not audio, damaged beyond use, too long, or options that the model
-        cannot honour; and what ``turn.begins`` and ``Kept.find`` raise.
+        finished stretch. Raises NotWanted: too short; Rejected: not audio, damaged beyond use, too long, or options
+        that the model cannot honour; and what ``turn.begins`` and ``Kept.find`` raise.
         """
 
         async def listen(channel: int | None) -> Heard:
@@ -191,25 +199,29 @@ class Transcriber:
                 blocks = _Begun(clock)
                 if not await blocks.last_longer_than(SHORT_SECONDS):
                     kept = None
+                    self._check_wanted(clock.n_samples / SAMPLE_RATE_HERTZ)
                 if decoding.header is not None:
                     on_header(decoding.header)
                 hearing = _Hearing(await kept.find() if kept else None)
                 clock.resume_at(hearing.done_seconds)
                 if hearing.language is not None:
                     options = replace(options, language=hearing.language)
+                text_before = spoken_after("", hearing.segments) if options.carry_context else ""
                 async with (
                     _Keeper(kept, hearing, self._checkpoint_audio_seconds, self._most_unkept_seconds, turn) as keeper,
                     aclosing(
                         self._engine.transcribe(
-                            aiter(blocks),
+                            aiter(blocks) if options.is_whole else _within(blocks, options),
                             options,
                             turn=turn,
                             after_seconds=hearing.done_seconds,
+                            text_before=text_before,
                             repeatable=kept is not None,
                         )
                     ) as passages,
                 ):
-                    async for passage in passages:
+                    async for found in passages:
+                        passage = found if options.words else found.without_words()
                         hearing.add(passage)
                         clock.transcribed_until(passage.end_seconds)
                         on_passage(passage)
@@ -225,6 +237,31 @@ class Transcriber:
             decode_seconds=clock.waited_seconds,
             inference_seconds=hearing.inference_seconds,
         )
+
+    def _check_wanted(self, duration_seconds: float) -> None:
+        if duration_seconds < self._min_duration_seconds:
+            raise NotWanted(f"its {duration_seconds:.2f} s are less than MIN_DURATION_SECONDS")
+
+
+async def _within(blocks: AsyncIterator[Samples], options: Options) -> AsyncIterator[Samples]:
+    """The samples of the wanted range, and silence around them: so times stay the recording's, and cost next to
+    nothing where nobody is heard."""
+    first_seconds = 0.0
+    async for block in blocks:
+        yield only_between(block, options.start_seconds - first_seconds, options.end_seconds - first_seconds)
+        first_seconds += block.size / SAMPLE_RATE_HERTZ
+
+
+def only_between(samples: Samples, start_seconds: float, end_seconds: float) -> Samples:
+    """Samples with silence before and after these times, counted from their first."""
+    start, end = (
+        round(min(max(seconds, 0.0) * SAMPLE_RATE_HERTZ, samples.size)) for seconds in (start_seconds, end_seconds)
+    )
+    if start == 0 and end == samples.size:
+        return samples
+    heard = np.zeros_like(samples)
+    heard[start:end] = samples[start:end]
+    return heard
 
 
 def merged(channels: Sequence[Heard], speakers: Sequence[str]) -> Heard:

@@ -35,6 +35,7 @@ async def transcribing(
     max_duration_seconds: float,
     stall_timeout_seconds: float,
     checkpoint_audio_seconds: float = CHECKPOINT_AUDIO_SECONDS,
+    min_duration_seconds: float = 0.0,
 ) -> AsyncIterator[Transcriber]:
     """Decoder and engine, ready for work."""
     threadpool_limits(1, "blas")  # of this process, for good: its threads are handed out by the engine's pool
@@ -50,6 +51,7 @@ async def transcribing(
             metrics,
             checkpoint_audio_seconds=checkpoint_audio_seconds,
             speakers=settings.channel_speakers,
+            min_duration_seconds=min_duration_seconds,
         )
 
 
@@ -123,4 +125,6 @@ def default_options(settings: EngineSettings) -> Options:
         task=settings.whisper_task,
         prompt=settings.whisper_prompt,
         channels=settings.whisper_channels,
+        words=settings.whisper_words,
+        carry_context=settings.whisper_carry_context,
     )

@@ -4,7 +4,7 @@ from schemas.audio_uploaded import AudioUploaded
 from schemas.cancel import CancelRequest
 from schemas.checkpoint import Checkpoint
 from schemas.failed import Failure, TranscriptFailed
-from schemas.job_options import Channels, IgnoredOption, JobOptions, SidecarFormat, Task
+from schemas.job_options import Channels, IgnoredOption, JobOptions, Priority, SidecarFormat, Task
 from schemas.progress import Progress, TranscriptProgress
 from schemas.transcript import (
     Audio,
@@ -33,6 +33,7 @@ __all__ = [
     "IgnoredOption",
     "JobOptions",
     "LanguageCandidate",
+    "Priority",
     "Progress",
     "Provenance",
     "Segment",

@@ -1,5 +1,6 @@
 """What one recording may ask for, in its event, or in the metadata or tags of its object."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -11,6 +12,7 @@ from schemas.languages import LANGUAGES
 
 Task = Literal["transcribe", "translate"]
 Channels = Literal["mix", "split"]
+Priority = Literal["low", "normal", "high"]
 SidecarFormat = Literal["text", "json", "srt", "vtt", "words-vtt", "tsv", "lrc"]
 Origin = Literal["event", "metadata", "tags"]
 
@@ -30,6 +32,25 @@ def _known_language(code: str) -> str:
     if code != "auto" and code not in LANGUAGES:
         raise ValueError("Whisper knows no such language; expected a code like 'en' or 'de', or 'auto'")
     return code
+
+
+def range_seconds(text: str) -> tuple[float, float]:
+    """Beginning and end of a range like '90-150', in seconds; the end is infinite where there is none.
+
+    Raises ValueError.
+    """
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)-(\d{1,6}(?:\.\d{1,3})?)?", text, re.ASCII)
+    if match is None:
+        raise ValueError("expected seconds like '90-150', or '90-'")
+    start, end = float(match[1]), float(match[2] or "inf")
+    if end <= start:
+        raise ValueError("its end must come after its beginning")
+    return start, end
+
+
+def _known_range(text: str) -> str:
+    range_seconds(text)
+    return text
 
 
 def _listed(value: Any) -> Any:
@@ -60,6 +81,17 @@ class JobOptions(Message):
         Annotated[tuple[SidecarFormat, ...], Field(max_length=7)] | None,
         BeforeValidator(_listed),
         Field(description="Documents to write beside the transcript; none for an empty list."),
+    ] = None
+    words: Annotated[bool | None, Field(description="Whether the transcript has the times of words.")] = None
+    range: Annotated[
+        Annotated[str, AfterValidator(_known_range)] | None,
+        Field(
+            description="What is transcribed, in seconds: '90-150', or '90-' to the end. All by default.",
+            examples=["90-150"],
+        ),
+    ] = None
+    priority: Annotated[
+        Priority | None, Field(description="Who is worked on first, of recordings that a worker has in hand.")
     ] = None
     ignored: Annotated[SkipJsonSchema[tuple[IgnoredOption, ...]], Field(exclude=True)] = ()
     """Of those that were asked for; made by ``read`` alone."""

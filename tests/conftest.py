@@ -18,6 +18,7 @@ from consumer.operate.kafka_jars import ensure_kafka_jars
 from consumer.operate.kafka_server import KafkaServer
 from consumer.operate.seaweed_server import SeaweedServer
 from tests.support import minio as minio_support
+from tests.support.apicurio import ApicurioServer, ensure_apicurio
 from tests.support.built import compiled_artifacts, has_compiler, prebuilt_artifacts
 from tests.support.cache import CACHE_DIR
 from tests.support.minio import MinioServer
@@ -29,6 +30,7 @@ MINIO_TOPIC = "minio.events"
 _MARKS = {
     "kafka_jars": "kafka",
     "s3": "s3",
+    "schema_registry": "registry",
     "minio_binary": "minio",
     "artifacts_dir": "model",
     "compiled_artifacts_dir": "model",
@@ -132,6 +134,17 @@ def kafka(kafka_jars: list[Path], tmp_path_factory: pytest.TempPathFactory) -> I
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeaweedServer]:
     """A real S3 server, SeaweedFS, for tests to which events do not matter."""
     server = SeaweedServer(data_dir=tmp_path_factory.mktemp("seaweed"), access_key="tests", secret_key="tests-secret")
+    try:
+        asyncio.run(server.start())
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def schema_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApicurioServer]:
+    """A real schema registry with the interface of Confluent's: Apicurio."""
+    server = ApicurioServer(ensure_apicurio(CACHE_DIR), data_dir=tmp_path_factory.mktemp("apicurio"))
     try:
         asyncio.run(server.start())
         yield server

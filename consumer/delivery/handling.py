@@ -6,7 +6,7 @@ Nothing is published here: how answers and offsets reach the broker is another m
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Self
@@ -15,8 +15,8 @@ from consumer.delivery.cancellations import Cancellations, is_being_cancelled
 from consumer.delivery.deadletters import Verdict, headers_of, verdict_on
 from consumer.delivery.failures import HEADERS, failed_event
 from consumer.delivery.job import Attempt, Headers, Job, Outcome, SourceRecord, Work
-from consumer.errors import Reason, Rejected, Stage
-from consumer.events import Filters, Parsed, Skip, Trace, Uploads, check_buckets, parse, trace_in
+from consumer.errors import NotWanted, Reason, Rejected, Stage
+from consumer.events import Filters, Parsed, Skip, SkipKind, Trace, Uploads, check_buckets, parse, trace_in
 from consumer.observe.metrics import EventKind, Metrics, RecordOutcome
 from consumer.outages import Outages
 
@@ -69,12 +69,15 @@ class RecordHandler:
         outages: Outages,
         metrics: Metrics,
         cancellations: Cancellations | None = None,
+        as_json: Callable[[bytes | None], Awaitable[bytes | None]] | None = None,
     ) -> None:
+        """``as_json`` turns values into JSON that are in another format, see ``SchemaRegistry``."""
         self._cancellations = cancellations or Cancellations()
         self._work = work
         self._rules = rules
         self._outages = outages
         self._metrics = metrics
+        self._as_json = as_json
 
     async def handle(self, record: SourceRecord, attempt: Attempt) -> Answer:
         """Do what the record asks for.
@@ -82,7 +85,7 @@ class RecordHandler:
         Outages are waited for without end. Raises nothing but CancelledError: the record is then unanswered.
         """
         try:
-            parsed = self._parse(record)
+            parsed = self._parse(record, await self._value(record))
         except Exception as error:  # noqa: BLE001 - verdict_on tells rejections from defects
             self._metrics.events.labels(EventKind.REJECTED).inc()
             return self._dead_letter(Context.of(record), _verdict_on(error, attempts=0))
@@ -94,8 +97,15 @@ class RecordHandler:
         jobs = [Job(upload, record.topic, record.partition, record.offset) for upload in parsed.uploads]
         return await self._answer(Context.of(record, parsed), jobs, attempt)
 
-    def _parse(self, record: SourceRecord) -> Parsed:
-        parsed = self._rules.filters.apply(parse(record.headers, record.key, record.value))
+    async def _value(self, record: SourceRecord) -> bytes | None:
+        """The record's value, in JSON if it can be."""
+        if self._as_json is None:
+            return record.value
+        as_json = self._as_json
+        return await self._outages.until_available(lambda: as_json(record.value))
+
+    def _parse(self, record: SourceRecord, value: bytes | None) -> Parsed:
+        parsed = self._rules.filters.apply(parse(record.headers, record.key, value))
         if isinstance(parsed, Uploads):
             check_buckets(parsed, self._rules.input_buckets)
         return parsed
@@ -107,14 +117,16 @@ class RecordHandler:
                 await self._give_up(job, verdict)
             return self._dead_letter(context, verdict, tuple(self._failures(context, jobs, [verdict] * len(jobs))))
         results = [await self._do(job, attempt, context.record.timestamp_ms) for job in jobs]
+        if not any(results):
+            return Answer(RecordOutcome.SKIPPED)
         messages = tuple(self._message(context, result) for result in results if isinstance(result, Outcome))
         verdicts = [result for result in results if isinstance(result, Verdict)]
         if verdicts:
             return self._dead_letter(context, verdicts[0], (*messages, *self._failures(context, jobs, results)))
         return Answer(RecordOutcome.COMPLETED, messages)
 
-    async def _do(self, job: Job, attempt: Attempt, timestamp_ms: int) -> Outcome | Verdict:
-        """Do the work of one job; the verdict where it can never succeed."""
+    async def _do(self, job: Job, attempt: Attempt, timestamp_ms: int) -> Outcome | Verdict | None:
+        """Do the work of one job; the verdict where it can never succeed, None where nothing is to be done."""
         attempts = attempt.deaths
 
         async def once() -> Outcome:
@@ -125,6 +137,10 @@ class RecordHandler:
         watched = self._cancellations.watch(job.upload, timestamp_ms)
         try:
             return await watched.run(self._outages.until_available(once))
+        except NotWanted as filtered:
+            self._metrics.events.labels(SkipKind.FILTERED).inc()
+            log.debug("skipped: %s", filtered)
+            return None
         except asyncio.CancelledError as error:
             if is_being_cancelled():
                 raise
@@ -143,7 +159,7 @@ class RecordHandler:
         return Message(self._rules.output_topic, outcome.key, outcome.value, (*outcome.headers, *context.headers))
 
     def _failures(
-        self, context: "Context", jobs: Sequence[Job], results: Sequence[Outcome | Verdict]
+        self, context: "Context", jobs: Sequence[Job], results: Sequence[Outcome | Verdict | None]
     ) -> Iterator[Message]:
         """The events for subscribers, one for each job that was given up."""
         if self._rules.failed_topic is None:

@@ -1,29 +1,50 @@
 """What an engine is: samples in, passages of text out. The library and the command line both are one."""
 
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas import Channels, LanguageCandidate, Segment, Task
+from schemas import Channels, LanguageCandidate, Priority, Segment, Task
 
 Samples = NDArray[np.float32]
 """Mono PCM, shape (n,), float32, 16 kHz."""
 
 
+RANKS: Final[Mapping[Priority, int]] = {"low": -1, "normal": 0, "high": 1}
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What affects the text. ``language`` None means: find out.
+    """What is asked for. ``language`` None means: find out.
 
-    ``channels`` are mixed, or transcribed each on its own.
+    ``channels`` are mixed, or transcribed each on its own. What lies outside ``start_seconds`` and ``end_seconds`` is
+    not transcribed. ``words``: whether the times of words are kept. ``carry_context``: whether the model is told what
+    it wrote before, window after window. ``priority`` alone changes nothing in the result.
     """
 
     language: str | None = None
     task: Task = "transcribe"
     prompt: str = ""
     channels: Channels = "mix"
+    start_seconds: float = 0.0
+    end_seconds: float = math.inf
+    words: bool = True
+    carry_context: bool = False
+    priority: Priority = "normal"
+
+    @property
+    def rank(self) -> int:
+        """Higher ones go first."""
+        return RANKS[self.priority]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the recording is transcribed."""
+        return (self.start_seconds, self.end_seconds) == (0.0, math.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +61,14 @@ class Passage:
     inference_seconds: float
     suppressed: tuple[Segment, ...] = ()
     language_candidates: tuple[LanguageCandidate, ...] = ()
+
+    def without_words(self) -> "Passage":
+        """The same, without times of words."""
+
+        def bare(segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
+            return tuple(segment.model_copy(update={"words": ()}) for segment in segments)
+
+        return replace(self, segments=bare(self.segments), suppressed=bare(self.suppressed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +147,7 @@ class Engine(Protocol):
         *,
         turn: Turn = UNCONTENDED,
         after_seconds: float = 0.0,
+        text_before: str = "",
         repeatable: bool = False,
     ) -> AsyncGenerator[Passage, None]:
         """Transcribe a recording as it is decoded, blocks of samples in, passages out.
@@ -125,7 +155,8 @@ class Engine(Protocol):
         A recording without speech gives no passage. Closing the iterator ends the work. What ends at or before
         ``after_seconds`` is not transcribed: an attempt that ended there goes on with the same text, given the same
         samples from their start and the language that it had found, if both were ``repeatable``: computed in the same
-        way whoever else is there. Else one that is alone is faster.
+        way whoever else is there. Else one that is alone is faster. ``text_before`` is what the passages up to there
+        said, where context is carried over.
         Raises Rejected for options that this model cannot honour, and what ``turn.begins`` raises.
         """
         ...

@@ -27,7 +27,7 @@ from consumer.audio.speech import (
 from consumer.engine.base import UNCONTENDED, EngineFacts, Options, Passage, Samples, Turn
 from consumer.engine.deadline import Deadlines
 from consumer.engine.native_work import NativeWork
-from consumer.engine.options import checked_options
+from consumer.engine.options import checked_options, spoken_after, with_context
 from consumer.engine.passes import HeardWindow, transcribe_window
 from consumer.engine.pool import StatePool
 from consumer.engine.quality import Evidence, compression_ratio, judge
@@ -101,13 +101,18 @@ class WhisperLibraryAdapter:
         *,
         turn: Turn = UNCONTENDED,
         after_seconds: float = 0.0,
+        text_before: str = "",
         repeatable: bool = False,
     ) -> AsyncGenerator[Passage, None]:
         """See ``Engine.transcribe``."""
         options = checked_options(options, self._context.is_multilingual)
         with NativeWork(self._pool.places, turn, after_seconds) as native_work:
-            windows = self._windows(native_work, samples, round(after_seconds * SAMPLE_RATE_HERTZ))
-            async with aclosing(self._passages(native_work, windows, options, repeatable)) as passages:
+            windows = self._windows(native_work, samples, round(after_seconds * SAMPLE_RATE_HERTZ), options.rank)
+            if options.carry_context:
+                found = self._passages_in_turn(native_work, windows, options, repeatable, text_before)
+            else:
+                found = self._passages(native_work, windows, options, repeatable)
+            async with aclosing(found) as passages:
                 async for passage in passages:
                     yield passage
                     native_work.given(passage)
@@ -122,7 +127,7 @@ class WhisperLibraryAdapter:
         self._context.close()
 
     async def _windows(
-        self, native_work: NativeWork, samples: AsyncIterator[Samples], after_sample: int
+        self, native_work: NativeWork, samples: AsyncIterator[Samples], after_sample: int, rank: int
     ) -> AsyncGenerator[Window, None]:
         """The windows of a recording, without what lies before a sample."""
         stream = SpeechStream(self._detector) if self._detector else None
@@ -130,7 +135,8 @@ class WhisperLibraryAdapter:
 
         async def detect(heard: Samples) -> NDArray[np.float32]:
             await native_work.begin()  # nothing native touches a recording before its detection
-            return await self._pool.detect(native_work, heard.size / SAMPLE_RATE_HERTZ, lambda: probabilities(heard))
+            seconds = heard.size / SAMPLE_RATE_HERTZ
+            return await self._pool.detect(native_work, seconds, lambda: probabilities(heard), rank=rank)
 
         async with aclosing(find_speech(samples, detect)) as windows:
             async for window in windows:
@@ -160,6 +166,24 @@ class WhisperLibraryAdapter:
                 task.cancel()
             await asyncio.gather(*pending, return_exceptions=True)
 
+    async def _passages_in_turn(
+        self,
+        native_work: NativeWork,
+        windows: AsyncGenerator[Window, None],
+        options: Options,
+        repeatable: bool,
+        text_before: str,
+    ) -> AsyncGenerator[Passage, None]:
+        """One window after another, each told what was said before it, as far as nothing speaks against that."""
+        async with aclosing(windows):
+            async for window in windows:
+                told = replace(options, prompt=with_context(options, text_before))
+                passage = await self._transcribe(native_work, window, told, repeatable)
+                if passage.segments:
+                    options = replace(options, language=passage.language)
+                text_before = spoken_after(text_before, passage.segments)
+                yield passage
+
     async def _transcribe(self, native_work: NativeWork, window: Window, options: Options, repeatable: bool) -> Passage:
         guess = self._language_heard_last if options.language is None else None
 
@@ -174,7 +198,9 @@ class WhisperLibraryAdapter:
             heard = transcribe_window(state, window.samples, parameters, abort, self._traits, guess=guess)
             return heard, time.perf_counter() - started
 
-        heard, seconds = await self._pool.run(native_work, window.seconds, work, repeatable=repeatable)
+        heard, seconds = await self._pool.run(
+            native_work, window.seconds, work, repeatable=repeatable, rank=options.rank
+        )
         self._measure(heard, seconds)
         passage = passage_of(
             (

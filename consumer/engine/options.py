@@ -1,10 +1,33 @@
 """Options of a job against what the model can do: the same check for every engine."""
 
+from collections.abc import Iterable
 from dataclasses import replace
+from typing import Final
 
 from consumer.engine.base import Options
 from consumer.errors import Reason, Rejected, Stage
+from schemas import Segment
 from schemas.languages import LANGUAGES
+
+CARRIED_CHARACTERS: Final = 200
+"""Of the text before, some 50 tokens: Whisper takes 224 of a prompt, and what the user wrote must not be pushed out."""
+
+
+def with_context(options: Options, text_before: str) -> str:
+    """The prompt of a window: the job's, and the end of what was said before it where context is carried over."""
+    if not options.carry_context or not text_before:
+        return options.prompt
+    tail = text_before[-CARRIED_CHARACTERS:]
+    if len(text_before) > CARRIED_CHARACTERS:
+        tail = tail.partition(" ")[2] or tail  # from a whole word on
+    return f"{options.prompt} {tail}".strip()
+
+
+def spoken_after(text_before: str, segments: Iterable[Segment]) -> str:
+    """The end of what was said, for ``with_context``: without segments that something speaks against, which the model
+    would go on with."""
+    texts = [text_before, *(segment.text for segment in segments if not segment.flags)]
+    return " ".join(filter(None, texts))[-2 * CARRIED_CHARACTERS :]
 
 
 def checked_options(options: Options, is_multilingual: bool) -> Options:

@@ -19,10 +19,13 @@ class Places:
         """``places``: how many calls of each kind may run at once."""
         self._turns: Turns[_Turn] = Turns(places)
 
-    async def take(self, kind: str, owner: Hashable, widest: int = 1) -> int:
-        """Wait for one place of this kind, or for up to ``widest``; returns how many were given."""
+    async def take(self, kind: str, owner: Hashable, widest: int = 1, rank: int = 0) -> int:
+        """Wait for one place of this kind, or for up to ``widest``; returns how many were given.
+
+        Who has a higher ``rank`` goes first (rule 7 of ``turns``).
+        """
         turn = _Turn()
-        self._turns.ask(kind, owner, turn, widest)
+        self._turns.ask(kind, owner, turn, widest, rank)
         self._wake()
         try:
             await turn.wait()

@@ -3,7 +3,7 @@
 N windows are transcribed at once, each on a state and a thread of its own, and one more thread looks for speech beside
 them. N states with one thread each do more in total than one state with N threads (measured: 1.1 to 1.3 times),
 because the decoder's small matrices do not divide well. But a window that nobody waits behind gets the threads of
-those that are not there: that is decided for each call, as it begins (rule 7 of ``turns``).
+those that are not there: that is decided for each call, as it begins (rule 8 of ``turns``).
 """
 
 import asyncio
@@ -67,8 +67,11 @@ class StatePool:
         work: Callable[[State, AbortFlag, int], T],
         *,
         repeatable: bool = False,
+        rank: int = 0,
     ) -> T:
         """Run ``work`` on so much audio in a thread with a state that nobody else uses, and a number of threads.
+
+        Of several that wait, who has a higher ``rank`` goes first.
 
         The number is that of one place where the result must be ``repeatable`` to the last digit, else it depends on
         who waits, and on what other processes leave of the CPUs.
@@ -79,7 +82,7 @@ class StatePool:
         left = self._cpus_left()
         widest = 1 if repeatable else max(1, min(self._widest, left // self._threads_a_place))
         with self._metrics.windows_queued.track_inprogress():
-            places = await self.places.take(WINDOW, owner, widest)
+            places = await self.places.take(WINDOW, owner, widest, rank)
         n_threads = places * self._threads_a_place
         if not repeatable:
             n_threads = min(n_threads, left)
@@ -107,9 +110,9 @@ class StatePool:
             raise
         return result
 
-    async def detect(self, owner: Hashable, audio_seconds: float, work: Callable[[], T]) -> T:
+    async def detect(self, owner: Hashable, audio_seconds: float, work: Callable[[], T], *, rank: int = 0) -> T:
         """Run ``work``, which looks for speech in so much audio, in a thread; one such call at a time."""
-        await self.places.take(DETECTION, owner)
+        await self.places.take(DETECTION, owner, rank=rank)
         future = asyncio.get_running_loop().run_in_executor(self._executor, self._timed, audio_seconds, work, None)
         future.add_done_callback(self._detected)
         return await asyncio.shield(future)

@@ -12,13 +12,16 @@ a recording. Rules:
    alone, and only its calls begin until it gives that back. Who asks to be alone comes in turn, before everybody else.
 5. After it was given back, others begin only when all calls of who was alone are over.
 6. Whoever withdraws leaves nothing behind.
-7. A call takes one place while others wait for one. Else it takes its share of those that are free, up to as many as
+7. Where owners of several ranks wait, one of the highest goes first, but passes over who would be next by rule 2 three
+   times in a row at most: so everybody gets on, and who is in a hurry does so sooner.
+8. A call takes one place while others wait for one. Else it takes its share of those that are free, up to as many as
    it asked for: one call alone works with as many threads as several would.
 """
 
 from collections import OrderedDict, deque
 from collections.abc import Hashable, Mapping
-from typing import Generic, NamedTuple, TypeVar
+from dataclasses import dataclass, field
+from typing import Final, Generic, NamedTuple, TypeVar
 
 Waiter = TypeVar("Waiter", bound=Hashable)
 
@@ -30,6 +33,17 @@ class Begun(NamedTuple, Generic[Waiter]):
     places: int
 
 
+MOST_PASSED_OVER: Final = 3
+
+
+@dataclass(slots=True)
+class _Line(Generic[Waiter]):
+    """Calls of one owner that wait for places of one kind, each with how many it would take at most."""
+
+    rank: int
+    calls: deque[tuple[Waiter, int]] = field(default_factory=deque)
+
+
 class Turns(Generic[Waiter]):
     """Keeps who waits and what runs; ``next`` says who may begin. Owners and waiters are told apart by their hash."""
 
@@ -37,23 +51,22 @@ class Turns(Generic[Waiter]):
         """``places``: how many calls of each kind may run at once."""
         self._free = dict(places)
         # In the order of rule 2: who was served, or came, longest ago is first.
-        self._waiting: dict[str, OrderedDict[Hashable, deque[tuple[Waiter, int]]]] = {
-            kind: OrderedDict() for kind in places
-        }
+        self._waiting: dict[str, OrderedDict[Hashable, _Line[Waiter]]] = {kind: OrderedDict() for kind in places}
+        self._passed_over = dict.fromkeys(places, 0)  # how often in a row, of each kind (rule 7)
         self._running = 0
         self._suspects: OrderedDict[Hashable, Waiter] = OrderedDict()  # who waits to be alone
         self._alone: Hashable | None = None
         self._drains = False  # what ran alone is still running
 
-    def ask(self, kind: str, owner: Hashable, waiter: Waiter, widest: int = 1) -> None:
-        """A call waits for a place, or for up to ``widest`` of them."""
-        self._waiting[kind].setdefault(owner, deque()).append((waiter, widest))
+    def ask(self, kind: str, owner: Hashable, waiter: Waiter, widest: int = 1, rank: int = 0) -> None:
+        """A call waits for a place, or for up to ``widest`` of them. ``rank`` is its owner's, for good."""
+        self._waiting[kind].setdefault(owner, _Line(rank)).calls.append((waiter, widest))
 
     def withdraw(self, kind: str, owner: Hashable, waiter: Waiter) -> None:
         """A call that waits is wanted no longer."""
-        queue = self._waiting[kind][owner]
-        queue.remove(next(call for call in queue if call[0] == waiter))
-        if not queue:
+        calls = self._waiting[kind][owner].calls
+        calls.remove(next(call for call in calls if call[0] == waiter))
+        if not calls:
             del self._waiting[kind][owner]
 
     def ended(self, kind: str, places: int) -> None:
@@ -82,18 +95,29 @@ class Turns(Generic[Waiter]):
                 self._alone, waiter = self._suspects.popitem(last=False)
                 return Begun(waiter, 0)
         for kind, waiting in self._waiting.items():
-            owner = self._alone if self._alone is not None else next(iter(waiting), None)
+            owner = self._alone if self._alone is not None else self._whose_turn(kind)
             if self._free[kind] and owner in waiting:
                 return self._begin(kind, owner)
         return None
 
+    def _whose_turn(self, kind: str) -> Hashable | None:
+        """By rules 2 and 7."""
+        waiting = self._waiting[kind]
+        if not waiting:
+            return None
+        longest = next(iter(waiting))
+        if self._passed_over[kind] >= MOST_PASSED_OVER:
+            return longest
+        return max(waiting, key=lambda owner: waiting[owner].rank)  # of several the first
+
     def _begin(self, kind: str, owner: Hashable) -> Begun[Waiter]:
         waiting = self._waiting[kind]
-        queue = waiting[owner]
-        rivals = len(queue) if self._alone is not None else sum(map(len, waiting.values()))
-        waiter, widest = queue.popleft()
+        calls = waiting[owner].calls
+        rivals = len(calls) if self._alone is not None else sum(len(line.calls) for line in waiting.values())
+        waiter, widest = calls.popleft()
         places = max(1, min(self._free[kind] // rivals, widest))
-        if queue:
+        self._passed_over[kind] = 0 if owner == next(iter(waiting)) else self._passed_over[kind] + 1
+        if calls:
             waiting.move_to_end(owner)
         else:
             del waiting[owner]

@@ -81,6 +81,7 @@ class WhisperCliEngine:
         *,
         turn: Turn = UNCONTENDED,
         after_seconds: float = 0.0,
+        text_before: str = "",  # noqa: ARG002 - the program carries nothing over
         repeatable: bool = False,  # noqa: ARG002 - it always is
     ) -> AsyncGenerator[Passage, None]:
         """See ``Engine.transcribe``. Raises WhisperCliFailedError when the process fails."""
@@ -94,7 +95,9 @@ class WhisperCliEngine:
             if seconds == 0:
                 return
             await native_work.begin()
-            inference_seconds = await self._infer(native_work, self._command(recording, result, options), seconds)
+            inference_seconds = await self._infer(
+                native_work, self._command(recording, result, options), seconds, options.rank
+            )
             found = await asyncio.to_thread(result.with_suffix(".json").read_bytes)
             passage = self._passage(found, after_seconds, seconds, inference_seconds)
             native_work.transcribed(passage)
@@ -108,9 +111,9 @@ class WhisperCliEngine:
     async def close(self) -> None:
         """Nothing outlives a job."""
 
-    async def _infer(self, native_work: NativeWork, command: list[str], audio_seconds: float) -> float:
+    async def _infer(self, native_work: NativeWork, command: list[str], audio_seconds: float, rank: int) -> float:
         """Run the command when it is its turn; returns seconds it took."""
-        await self._places.take(_PROCESS, native_work)
+        await self._places.take(_PROCESS, native_work, rank=rank)
         call = self._deadlines.begin(audio_seconds, time.monotonic())
         teaches = False
         try:

@@ -39,6 +39,10 @@ def parse(headers: Headers, key: bytes | None, value: bytes | None) -> Parsed:  
         attributes = {name.removeprefix("ce_"): text for name, text in texts.items() if name.startswith("ce_")}
         read = partial(_read, envelopes=1)
         return cloud_event.parse_binary(attributes, content_type, value, read).within("CloudEvent in binary mode")
+    if value[:1] == b"\0":
+        raise bad_event(
+            "the value begins with a zero byte, as those do that a schema registry describes; set SCHEMA_REGISTRY_URL"
+        )
     document = json_value(value, "the event")
     if not isinstance(document, dict):
         raise bad_event("the event must be a JSON object")

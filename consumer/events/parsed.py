@@ -132,8 +132,9 @@ def audio_uploaded(fields: object) -> AudioUploaded:
 
     Options that cannot be followed are no fault of the event: they are ignored, and noted.
     """
-    if isinstance(fields, dict) and isinstance(fields.get("options"), dict):
-        fields = {**fields, "options": JobOptions.read(fields["options"], "event")}
+    options = fields.get("options") if isinstance(fields, dict) else None
+    if isinstance(fields, dict) and (options is None or isinstance(options, dict)):
+        fields = {**fields, "options": JobOptions.read(options or {}, "event")}
     try:
         return AudioUploaded.model_validate(fields)
     except ValidationError as error:

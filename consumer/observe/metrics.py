@@ -55,7 +55,7 @@ class Doubt(StrEnum):
     LANGUAGE = "language"
 
 
-DEPENDENCIES = ("store", "broker", "disk", "decoder")
+DEPENDENCIES = ("store", "broker", "disk", "decoder", "registry")
 """What ``Unavailable.dependency`` may name."""
 
 TIMED_STAGES = (Stage.FETCH, Stage.DECODE, Stage.TRANSCRIBE, Stage.STORE)

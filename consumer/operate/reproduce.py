@@ -6,6 +6,7 @@ With the same model, libraries and class of CPU it does; where it does not, what
 import asyncio
 import difflib
 import hashlib
+import math
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -60,13 +61,7 @@ async def reproduce(
     then = read_result(result)
     provenance = then.provenance
     artifacts = _artifacts(directories, then)
-    parameters = {name: str(value or "") for name, value in provenance.parameters.items()}
-    options = Options(
-        language=None if parameters.get("language", "auto") == "auto" else parameters["language"],
-        task="translate" if then.task == "translate" else "transcribe",
-        prompt=parameters.get("prompt", ""),
-        channels="split" if parameters.get("channels") == "split" else "mix",
-    )
+    options = _options(then)
     chosen = {"whisper_model_size": artifacts.size, "use_whisper_library": provenance.engine == "library"}
     async with (
         _spooled(then.source, recording) as spool,
@@ -88,6 +83,22 @@ async def reproduce(
     for line in differences(then.text, heard.text):
         console.print(Text(line), soft_wrap=True)
     return OTHER
+
+
+def _options(then: Transcript) -> Options:
+    """Those of a result; of one from before an option was there, as all were transcribed then."""
+    parameters = then.provenance.parameters
+    language = str(parameters.get("language") or "auto")
+    return Options(
+        language=None if language == "auto" else language,
+        task=then.task,
+        prompt=str(parameters.get("prompt") or ""),
+        channels="split" if parameters.get("channels") == "split" else "mix",
+        start_seconds=float(parameters.get("start_seconds") or 0),
+        end_seconds=float(parameters.get("end_seconds") or math.inf),
+        words=parameters.get("words") is not False,
+        carry_context=parameters.get("carry_context") is True,
+    )
 
 
 def read_result(body: bytes) -> Transcript:

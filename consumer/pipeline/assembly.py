@@ -1,5 +1,6 @@
 """The transcript put together from everything that is known about one recording. Pure."""
 
+import math
 import platform
 from collections import Counter
 from datetime import datetime
@@ -78,6 +79,11 @@ def assemble(
                 "task": options.task,
                 "prompt": options.prompt,
                 "channels": options.channels,
+                "start_seconds": options.start_seconds,
+                "end_seconds": None if options.end_seconds == math.inf else options.end_seconds,
+                "words": options.words,
+                "carry_context": options.carry_context,
+                "priority": options.priority,
                 "beam_size": 1,
                 "temperature": 0.0,
             },

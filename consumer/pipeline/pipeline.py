@@ -16,6 +16,7 @@ Nothing here knows of Kafka. What can never succeed raises Rejected.
 
 import asyncio
 import logging
+import math
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -46,6 +47,7 @@ from consumer.store.objects import Fetched, ObjectStore
 from consumer.store.results import ResultStore, StoredResult
 from consumer.transcriber import Heard, Transcriber
 from schemas import AudioUploaded, JobOptions, Timings, Transcript
+from schemas.job_options import range_seconds
 
 log = logging.getLogger(__name__)
 
@@ -294,11 +296,17 @@ class Pipeline:
 def merged(wanted: JobOptions, defaults: Options) -> Options:
     """The options of one job: what it asks for, else the worker's settings."""
     language = wanted.language or defaults.language
+    start_seconds, end_seconds = range_seconds(wanted.range) if wanted.range else (0.0, math.inf)
     return Options(
         language=None if language == "auto" else language,
         task=wanted.task or defaults.task,
         prompt=_prompt(wanted, defaults),
         channels=wanted.channels or defaults.channels,
+        start_seconds=start_seconds,
+        end_seconds=end_seconds,
+        words=defaults.words if wanted.words is None else wanted.words,
+        carry_context=defaults.carry_context,
+        priority=wanted.priority or defaults.priority,
     )
 
 

@@ -317,6 +317,9 @@ async def test_options_stand_with_the_object_as_far_as_they_may(make: Make, clie
         "whisper-vocabulary": "RE-2041, Skonto",
         "whisper-task": "sing",
         "whisper-formats": "srt",
+        "whisper-words": "false",
+        "whisper-range": "0.5-",
+        "whisper-priority": "high",
         "unrelated": "x",
     }
     await client.put_object(
@@ -327,11 +330,15 @@ async def test_options_stand_with_the_object_as_far_as_they_may(make: Make, clie
         Tagging="whisper-language=fr&whisper-channels=split",
     )
     own = AudioUploaded(bucket=bucket, key=KEY, options=JobOptions(prompt="of the event"))
-    allowed = Allowed(("language", "prompt", "vocabulary", "task"), ("language", "channels"))
+    allowed = Allowed(
+        ("language", "prompt", "vocabulary", "task", "words", "range", "priority"), ("language", "channels")
+    )
     transcript = event(await done(make(allowed=allowed), own)).data.transcript
     assert transcript is not None
     parameters = transcript.provenance.parameters
     assert (parameters["language"], parameters["task"], parameters["channels"]) == ("de", "transcribe", "split")
+    assert (parameters["words"], parameters["priority"]) == (False, "high")
+    assert (parameters["start_seconds"], parameters["end_seconds"]) == (0.5, None)
     assert parameters["prompt"] == "RE-2041, Skonto. of the event"
     assert [(each.name, each.origin) for each in transcript.ignored_options] == [("task", "metadata")]
     unasked = event(await done(make(), own)).data.transcript

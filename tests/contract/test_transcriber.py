@@ -10,18 +10,22 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from binding import Samples
 from consumer.audio.decoder import Decoder
+from consumer.audio.speech import SAMPLE_RATE_HERTZ
 from consumer.engine.base import UNCONTENDED, EngineFacts, Options, Passage, Turn
-from consumer.errors import Reason, Rejected, Stage, Unavailable
+from consumer.errors import NotWanted, Reason, Rejected, Stage, Unavailable
 from consumer.observe.metrics import Metrics
-from consumer.transcriber import Heard, Progress, Transcriber
+from consumer.transcriber import Heard, Progress, Transcriber, only_between
 from schemas import LanguageCandidate, Segment
 from schemas.checkpoint import Checkpoint
-from tests.support.speech import write_wav
+from tests.support.speech import SAMPLE_TEXT, words, write_wav
 from tests.support.watched_engine import (
     Attempt,
     joined,
@@ -161,6 +165,7 @@ class ScriptedEngine:
         *,
         turn: Turn = UNCONTENDED,  # noqa: ARG002
         after_seconds: float = 0.0,
+        text_before: str = "",  # noqa: ARG002
         repeatable: bool = False,  # noqa: ARG002
     ) -> AsyncGenerator[Passage, None]:
         async for _ in samples:
@@ -398,6 +403,62 @@ async def test_a_short_recording_is_not_asked_for_and_not_kept(sample: Path, can
     heard = await _run(sample, engine, keep, cancel, turn=Attempt(alone=True))
     assert (heard is None) == cancelled
     assert (keep.asked, keep.begun) == (0, [])
+
+
+async def test_only_the_wanted_range_is_transcribed_with_the_recordings_times(
+    artifacts_dir: Path, sample: Path
+) -> None:
+    """And not so of what is cut, whatever the blocks are that it comes in."""
+    async with running_engine(artifacts_dir) as running, running_transcriber(running) as transcriber:
+        with sample.open("rb") as file:
+            whole = await transcriber.transcribe(file, "a.wav", Options())
+            part = await transcriber.transcribe(file, "a.wav", Options(start_seconds=3.2, end_seconds=7.8))
+            late = await transcriber.transcribe(file, "a.wav", Options(start_seconds=500))
+    assert words(whole.text) == words(SAMPLE_TEXT)
+    assert words(part.text) == words("ask not what your country can do for you")
+    assert part.duration_seconds == whole.duration_seconds == 11.0
+    assert 2.5 <= part.segments[0].start_seconds <= part.segments[-1].end_seconds <= 8.5
+    assert (late.text, late.duration_seconds) == ("", 11.0)
+
+
+async def test_times_of_words_may_be_left_out(artifacts_dir: Path, sample: Path) -> None:
+    async with running_engine(artifacts_dir) as running, running_transcriber(running) as transcriber:
+        given: list[Passage] = []
+        with sample.open("rb") as file:
+            heard = await transcriber.transcribe(file, "a.wav", Options(words=False), on_passage=given.append)
+    assert words(heard.text) == words(SAMPLE_TEXT)
+    assert [segment.words for segment in heard.segments] == [()] * len(heard.segments)
+    assert given[0].segments == heard.segments
+
+
+async def test_a_recording_that_is_too_short_is_not_wanted(sample: Path) -> None:
+    for least_seconds in (11.0, 11.1):
+        engine = ScriptedEngine(1)
+        decoder = Decoder(max_duration_seconds=60, stall_timeout_seconds=10)
+        await decoder.start()
+        transcriber = Transcriber(decoder, engine, Metrics(CollectorRegistry()), min_duration_seconds=least_seconds)
+        with sample.open("rb") as file:
+            task = transcriber.transcribe(file, "a.wav", Options())
+            if least_seconds > 11.0:
+                with pytest.raises(NotWanted, match="MIN_DURATION_SECONDS"):
+                    await task
+            else:
+                await task
+        await decoder.close()
+
+
+@given(st.lists(st.integers(0, 5000), max_size=8), st.floats(0, 1), st.floats(0, 1))
+def test_what_lies_outside_a_range_is_silence_however_it_is_cut(sizes: list[int], start: float, end: float) -> None:
+    samples = np.ones(sum(sizes), np.float32)
+    expected = np.zeros_like(samples)
+    expected[round(start * SAMPLE_RATE_HERTZ) : round(end * SAMPLE_RATE_HERTZ)] = 1
+    found, first = [], 0
+    for size in sizes:
+        block = samples[first : first + size]
+        found.append(only_between(block, start - first / SAMPLE_RATE_HERTZ, end - first / SAMPLE_RATE_HERTZ))
+        first += size
+    assert np.array_equal(np.concatenate([*found, samples[:0]]), expected)
+    assert samples.all()
 
 
 async def test_the_backlog_counts_only_what_is_to_be_transcribed(artifacts_dir: Path, lasting: Path) -> None:

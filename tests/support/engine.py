@@ -56,6 +56,7 @@ class SilentEngine:
         *,
         turn: Turn = UNCONTENDED,
         after_seconds: float = 0.0,
+        text_before: str = "",  # noqa: ARG002
         repeatable: bool = False,  # noqa: ARG002
     ) -> AsyncGenerator[Passage, None]:
         self.calls += 1

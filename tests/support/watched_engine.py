@@ -52,14 +52,15 @@ class WatchedPool(StatePool):
         work: Callable[[State, AbortFlag, int], T],
         *,
         repeatable: bool = False,
+        rank: int = 0,
     ) -> T:
         def noted(state: State, flag: AbortFlag, n_threads: int) -> T:
             return self.noted("window", owner, lambda: work(state, flag, n_threads))
 
-        return await super().run(owner, audio_seconds, noted, repeatable=repeatable)
+        return await super().run(owner, audio_seconds, noted, repeatable=repeatable, rank=rank)
 
-    async def detect(self, owner: Hashable, audio_seconds: float, work: Callable[[], T]) -> T:
-        return await super().detect(owner, audio_seconds, lambda: self.noted("detection", owner, work))
+    async def detect(self, owner: Hashable, audio_seconds: float, work: Callable[[], T], *, rank: int = 0) -> T:
+        return await super().detect(owner, audio_seconds, lambda: self.noted("detection", owner, work), rank=rank)
 
     def noted(self, kind: str, owner: Hashable, call: Callable[[], T]) -> T:
         noted = NativeCall(kind, owner, time.monotonic())

@@ -1,5 +1,7 @@
 """The name of a transcript: the same for the same work, another for any other."""
 
+import math
+
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
@@ -18,6 +20,10 @@ _facts = st.fixed_dictionaries(
             language=st.none() | st.sampled_from(["en", "de"]),
             task=st.sampled_from(["transcribe", "translate"]),
             prompt=st.text(max_size=5),
+            start_seconds=st.sampled_from([0.0, 5.0]),
+            end_seconds=st.sampled_from([6.0, math.inf]),
+            words=st.booleans(),
+            carry_context=st.booleans(),
         ),
     }
 )
@@ -47,5 +53,9 @@ def test_a_name_never_changes() -> None:
     """Whoever changes this value gives every transcript that exists another name."""
     name = transcript_id(
         "calls", "ü/1.wav", version_id=None, etag="abc", weights_sha256="0" * 64, options=Options(language="en")
+    )
+    hurried = Options(language="en", priority="high")
+    assert name == transcript_id(
+        "calls", "ü/1.wav", version_id=None, etag="abc", weights_sha256="0" * 64, options=hurried
     )
     assert name == "f84b0ce739c505e6c61cca43ee679953323255ef4bc021868a24b115232665c2"

@@ -1,6 +1,7 @@
 """Options of one recording: what cannot be followed is noted, and spoils nothing else."""
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from consumer.events import Uploads, parse
 from consumer.pipeline import Allowed
 from schemas import JobOptions
+from schemas.job_options import range_seconds
 
 JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3))
 
@@ -18,6 +20,15 @@ def test_what_can_be_followed_is() -> None:
     options = JobOptions.read({"language": "de", "task": "translate", "vocabulary": ["a", "b"], "formats": []}, "event")
     assert options == JobOptions(language="de", task="translate", vocabulary=("a", "b"), formats=())
     assert JobOptions.read({"formats": "srt, vtt"}, "tags").formats == ("srt", "vtt")
+    assert JobOptions.read({"words": "false", "priority": "low"}, "tags") == JobOptions(words=False, priority="low")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("90-150.5", (90, 150.5)), ("0-", (0, math.inf)), ("1.25-2", (1.25, 2))]
+)
+def test_a_range_is_read(text: str, expected: tuple[float, float]) -> None:
+    assert JobOptions.read({"range": text}, "metadata").range == text
+    assert range_seconds(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -28,6 +39,11 @@ def test_what_can_be_followed_is() -> None:
         ({"prompt": "x" * 2001}, "at most 2000 characters"),
         ({"channels": 2}, "'mix' or 'split'"),
         ({"formats": ["doc"]}, "'text', 'json'"),
+        ({"words": "perhaps"}, "valid boolean"),
+        ({"range": "90"}, "expected seconds like"),
+        ({"range": "90-90"}, "must come after its beginning"),
+        ({"range": "٣-"}, "expected seconds like"),
+        ({"priority": "urgent"}, "'low', 'normal' or 'high'"),
         ({"langauge": "de"}, "there is no such option; expected one of channels, formats, language"),
         ({"ignored": []}, "there is no such option"),
     ],

@@ -13,8 +13,9 @@ REPOSITORY = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
 SETS = {
     "runtime": (),
+    "image": ("extra:registry", "extra:tracing"),
     "demo": ("extra:demo", "extra:artifacts", "group:build"),
-    "dev": ("extra:demo", "extra:artifacts", "group:dev"),
+    "dev": ("extra:demo", "extra:artifacts", "extra:registry", "extra:tracing", "group:dev"),
 }
 
 
@@ -53,7 +54,9 @@ def test_all_that_is_asked_for_is_locked_at_a_version_that_fits(name: str) -> No
         assert requirement.specifier.contains(pin.version), f"requirements/{name}.txt has {entry}: run scripts/lock"
 
 
-@pytest.mark.parametrize(("smaller", "larger"), [("runtime", "demo"), ("demo", "dev")])
+@pytest.mark.parametrize(
+    ("smaller", "larger"), [("runtime", "demo"), ("runtime", "image"), ("demo", "dev"), ("image", "dev")]
+)
 def test_a_larger_set_has_all_of_the_smaller_one(smaller: str, larger: str) -> None:
     versions = [{(name, str(entry.specifier)) for name, entry in locked(set_).items()} for set_ in (smaller, larger)]
     assert versions[0] <= versions[1]

@@ -14,6 +14,7 @@ from consumer.engine.turns import Turns
 PLACES = {"window": 5, "detection": 1}
 WIDEST = 3
 OWNERS = st.sampled_from("abcde")
+RANKS = {"a": 1, "b": 1, "e": -1}
 KINDS = st.sampled_from(sorted(PLACES))
 
 
@@ -43,7 +44,8 @@ class _Model(RuleBasedStateMachine):
         for _ in range(calls):
             self.n_asked += 1
             self.waiting.setdefault((kind, owner), deque()).append(self.n_asked)
-            self.turns.ask(kind, owner, (kind, owner, self.n_asked), WIDEST if self.n_asked % 3 else 1)
+            widest = WIDEST if self.n_asked % 3 else 1
+            self.turns.ask(kind, owner, (kind, owner, self.n_asked), widest, RANKS.get(owner, 0))
         self._advance()
 
     @precondition(lambda self: any(self.waiting.values()))
@@ -105,9 +107,9 @@ class _Model(RuleBasedStateMachine):
                 if its_kind == kind and self.alone in (None, other)
             )
             widest = WIDEST if number % 3 else 1
-            assert 1 <= places <= widest, "too many places for one call (rule 7)"
-            assert places == 1 or places * rivals <= free, "more than its share, while others wait (rule 7)"
-            assert rivals > 1 or places == min(free, widest), "a place stays free beside a call alone (rule 7)"
+            assert 1 <= places <= widest, "too many places for one call (rule 8)"
+            assert places == 1 or places * rivals <= free, "more than its share, while others wait (rule 8)"
+            assert rivals > 1 or places == min(free, widest), "a place stays free beside a call alone (rule 8)"
             assert self.waiting[kind, owner].popleft() == number, "calls of one recording out of order (rule 1)"
             assert self.alone in (None, owner), "a call beside a suspect (rule 4)"
             if self.alone is None:
@@ -116,7 +118,7 @@ class _Model(RuleBasedStateMachine):
                 self.drains = False
                 self._waits_no_longer(kind, owner)
                 for (waits_for, other), queue in self.waiting.items():
-                    if waits_for == kind and other != owner and queue:
+                    if waits_for == kind and other != owner and queue and RANKS.get(other, 0) == RANKS.get(owner, 0):
                         self.served[kind, other, owner] += 1
             self.running.append((kind, owner, places))
         assert not self.served or max(self.served.values()) <= 1, "served twice while another waited (rule 2)"
@@ -159,6 +161,25 @@ def test_a_long_recording_gets_its_share_beside_ten_short_ones_and_no_more() -> 
         turns.ask("window", "long" if served[-1] == "long" else f"short {number}", served[-1])
         turns.ended("window", begun.places)
     assert served == (["short"] * 10 + ["long"]) * 30 + ["short"]
+
+
+def test_who_has_a_higher_rank_goes_first_and_the_others_get_on_all_the_same() -> None:
+    """One place for which each always has a call waiting."""
+    turns: Turns[str] = Turns({"window": 1})
+    ranks = {"low": -1, "normal": 0, "other": 0, "high": 1}
+    for owner, rank in ranks.items():
+        turns.ask("window", owner, owner, rank=rank)
+    served: Counter[str] = Counter()
+    for _ in range(400):
+        begun = turns.next()
+        assert begun is not None
+        served[begun.waiter] += 1
+        turns.ask("window", begun.waiter, begun.waiter, rank=ranks[begun.waiter])
+        turns.ended("window", begun.places)
+        if served.total() == 3:
+            assert set(served) == {"high"}
+    assert served["high"] == 300
+    assert min(served.values()) >= 30
 
 
 @pytest.fixture
