@@ -38,7 +38,7 @@ from consumer.events import Filters
 from consumer.formats import Format
 from consumer.health import WorkerHealth
 from consumer.memory import affordable_in_flight, memory_limit_bytes, resident_bytes
-from consumer.observe import logs
+from consumer.observe import logs, spans
 from consumer.observe.http import HttpServer
 from consumer.observe.metrics import Metrics
 from consumer.outages import Outages
@@ -67,6 +67,8 @@ async def run_worker(settings: WorkerSettings) -> None:
     outages = Outages(metrics)
     health = WorkerHealth(metrics, outages)
     async with AsyncExitStack() as stack:
+        if settings.otel_exporter_otlp_endpoint is not None:
+            stack.push_async_callback(asyncio.to_thread, _tracing(settings.otel_exporter_otlp_endpoint, settings))
         http = HttpServer(settings.http_host, settings.http_port, metrics.registry, health)
         await http.start()
         stack.push_async_callback(http.close)
@@ -91,6 +93,16 @@ async def run_worker(settings: WorkerSettings) -> None:
         with _signals(stop):
             await worker.run()
     logger.info("stopped")
+
+
+def _tracing(endpoint: str, settings: WorkerSettings) -> Callable[[], None]:
+    """Have spans sent; returns what ends that."""
+    try:
+        return spans.configure(endpoint, settings.otel_service_name)
+    except ImportError as error:
+        raise SettingsError(
+            f"OTEL_EXPORTER_OTLP_ENDPOINT needs the extra 'tracing' (pip install 'whisper-consumer[tracing]'): {error}"
+        ) from error
 
 
 @contextmanager

@@ -300,6 +300,11 @@ class WorkerSettings(StoreSettings, EngineSettings, KafkaSettings):
     ] = None
     shutdown_grace_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 25
 
+    otel_exporter_otlp_endpoint: Annotated[
+        Annotated[str, AfterValidator(_http_url)] | None,
+        Field(description="Of an OpenTelemetry collector, for OTLP over HTTP; no spans without it."),
+    ] = None
+    otel_service_name: str = "whisper-consumer"
     http_host: str = "0.0.0.0"  # noqa: S104 - probes come from outside the container
     http_port: Annotated[int, Field(ge=0, le=65535)] = 9090
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -45,6 +45,7 @@ from consumer.engine.base import (
 )
 from consumer.engine.options import spoken_after
 from consumer.errors import NotWanted, Unavailable
+from consumer.observe import spans
 from consumer.observe.metrics import Metrics
 from schemas import LanguageCandidate, Segment
 
@@ -194,6 +195,7 @@ class Transcriber:
         on_passage: Callable[[Passage], None],
     ) -> Heard:
         """Transcribe one channel, or all of them mixed."""
+        decode_began_ns = time.time_ns()
         async with self._decoder.decode(recording, name_hint=name, channel=channel) as decoding:
             with _Clock(decoding, self._metrics) as clock:
                 blocks = _Begun(clock)
@@ -206,6 +208,7 @@ class Transcriber:
                 clock.resume_at(hearing.done_seconds)
                 if hearing.language is not None:
                     options = replace(options, language=hearing.language)
+                infer_began_ns = time.time_ns()
                 text_before = spoken_after("", hearing.segments) if options.carry_context else ""
                 async with (
                     _Keeper(kept, hearing, self._checkpoint_audio_seconds, self._most_unkept_seconds, turn) as keeper,
@@ -227,6 +230,8 @@ class Transcriber:
                         on_passage(passage)
                         await keeper.advanced()
             facts = decoding.facts
+        spans.past("decode", decode_began_ns, clock.ended_ns, waited_seconds=clock.waited_seconds)
+        spans.past("infer", infer_began_ns, time.time_ns(), model_seconds=hearing.inference_seconds)
         return Heard(
             segments=tuple(hearing.segments),
             suppressed=tuple(hearing.suppressed),
@@ -396,6 +401,8 @@ class _Clock:
         self._transcribed_seconds = 0.0
         self.n_samples = 0
         self.waited_seconds = 0.0
+        self.ended_ns = 0
+        """When the last sample was there, by time.time_ns; 0 before."""
 
     def __enter__(self) -> "_Clock":
         return self
@@ -420,7 +427,11 @@ class _Clock:
 
     async def __anext__(self) -> Samples:
         started = time.perf_counter()
-        block = await anext(self._blocks)
+        try:
+            block = await anext(self._blocks)
+        except StopAsyncIteration:
+            self.ended_ns = self.ended_ns or time.time_ns()
+            raise
         self.waited_seconds += time.perf_counter() - started
         self.n_samples += block.size
         self._metrics.audio_seconds_in.inc(block.size / SAMPLE_RATE_HERTZ)

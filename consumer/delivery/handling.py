@@ -17,8 +17,10 @@ from consumer.delivery.failures import HEADERS, failed_event
 from consumer.delivery.job import Attempt, Headers, Job, Outcome, SourceRecord, Work
 from consumer.errors import NotWanted, Reason, Rejected, Stage
 from consumer.events import Filters, Parsed, Skip, SkipKind, Trace, Uploads, check_buckets, parse, trace_in
+from consumer.observe import spans
 from consumer.observe.metrics import EventKind, Metrics, RecordOutcome
 from consumer.outages import Outages
+from schemas import AudioUploaded
 
 log = logging.getLogger(__name__)
 
@@ -88,14 +90,18 @@ class RecordHandler:
             parsed = self._parse(record, await self._value(record))
         except Exception as error:  # noqa: BLE001 - verdict_on tells rejections from defects
             self._metrics.events.labels(EventKind.REJECTED).inc()
-            return self._dead_letter(Context.of(record), _verdict_on(error, attempts=0))
+            context = Context.of(record)
+            spans.belongs_to(context.trace, context.attributes())
+            return self._dead_letter(context, _verdict_on(error, attempts=0))
         if isinstance(parsed, Skip):
             self._metrics.events.labels(parsed.kind).inc()
             log.debug("skipped: %s", parsed.why)
             return Answer(RecordOutcome.SKIPPED)
         self._metrics.events.labels(EventKind.AUDIO_UPLOADED).inc()
+        context = Context.of(record, parsed)
+        spans.belongs_to(context.trace, context.attributes(parsed.uploads[0]))
         jobs = [Job(upload, record.topic, record.partition, record.offset) for upload in parsed.uploads]
-        return await self._answer(Context.of(record, parsed), jobs, attempt)
+        return await self._answer(context, jobs, attempt)
 
     async def _value(self, record: SourceRecord) -> bytes | None:
         """The record's value, in JSON if it can be."""
@@ -190,6 +196,18 @@ class Context:
     def of(cls, record: SourceRecord, parsed: Parsed | None = None) -> Self:
         """Of a record, and what it was taken for where that is known."""
         return cls(record, trace_in(record.headers, parsed))
+
+    def attributes(self, first: AudioUploaded | None = None) -> dict[str, str | int]:
+        """What a span tells of the record, by OpenTelemetry's names; ``first`` of the recordings that it announces."""
+        place = {"aws.s3.bucket": first.bucket, "aws.s3.key": first.key} if first else {}
+        return {
+            "messaging.system": "kafka",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": self.record.topic,
+            "messaging.destination.partition.id": str(self.record.partition),
+            "messaging.kafka.offset": self.record.offset,
+            **place,
+        }
 
     @property
     def headers(self) -> Headers:

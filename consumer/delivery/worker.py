@@ -29,6 +29,7 @@ from consumer.delivery.membership import Membership, MembershipOptions
 from consumer.delivery.partitions import InFlight, Opening, Partitions, TopicPartition
 from consumer.delivery.quarantine import Quarantine
 from consumer.errors import Unavailable
+from consumer.observe import spans
 from consumer.observe.logs import bind
 from consumer.observe.metrics import Metrics, RecordOutcome
 from consumer.outages import Outages, delays
@@ -246,16 +247,22 @@ class Worker:
 
     async def _work(self, work: InFlight) -> None:
         record = work.record
-        with bind(
-            job_id=f"{record.topic}-{record.partition}-{record.offset}",
-            partition=record.partition,
-            offset=record.offset,
+        with (
+            spans.received(),
+            bind(
+                job_id=f"{record.topic}-{record.partition}-{record.offset}",
+                partition=record.partition,
+                offset=record.offset,
+            ),
         ):
             async with self._quarantine.turn(suspect=work.suspect, deaths=work.deaths) as turn:
                 attempt = RecordAttempt(work, self._partitions, self._settlement, turn, self._parked)
                 answer = await self._handle(record, attempt)
                 attempt.ends()
-            if await self._settlement.settle(work, answer):
+            spans.answered(answer.outcome, answer.reason)
+            with spans.span("publish", messages=len(answer.messages)):
+                is_settled = await self._settlement.settle(work, answer)
+            if is_settled:
                 self._count(answer)
             else:
                 log.info("answered a record of a partition that went to another worker meanwhile")

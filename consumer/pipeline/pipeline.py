@@ -30,6 +30,7 @@ from consumer.delivery.job import Attempt, Job, Outcome
 from consumer.engine.base import Options
 from consumer.errors import Reason, Rejected, Stage, Unavailable
 from consumer.identity import transcript_id
+from consumer.observe import spans
 from consumer.observe.logs import bind
 from consumer.observe.metrics import Metrics
 from consumer.outages import Outages
@@ -181,7 +182,7 @@ class Pipeline:
         self, name: str, job: Job, options: Options, attempt: Attempt, faults: "Faults"
     ) -> StoredResult:
         """Fetch, transcribe and store. A checkpoint that is of no more use is deleted."""
-        with bind(stage=Stage.FETCH):
+        with bind(stage=Stage.FETCH), spans.span("fetch"):
             spooled = await self._fetch(job.upload, faults)
         began = time.perf_counter() - spooled.fetch_seconds
         with spooled.share, spooled.fetched.spool, bind(stage=Stage.TRANSCRIBE):
@@ -218,7 +219,7 @@ class Pipeline:
             datetime.now(UTC),
             attempts=attempt.deaths + 1,
         )
-        with bind(stage=Stage.STORE):
+        with bind(stage=Stage.STORE), spans.span("store"):
             stored = await self._store(transcript)
             for checkpoint in progress.names:
                 await self._delete_checkpoint(checkpoint)
