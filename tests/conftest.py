@@ -155,9 +155,19 @@ def schema_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apicur
 @pytest.fixture(scope="session")
 def minio_binary(request: pytest.FixtureRequest) -> Path:
     """The MinIO program, for tests that start a server of their own. Skips, or fails, where there is none."""
-    binary = minio_support.find_binary()
+    return _built_by_go(request, "minio")
+
+
+@pytest.fixture(scope="session")
+def mc_binary(request: pytest.FixtureRequest) -> Path:
+    """MinIO's client. Skips, or fails, where there is none."""
+    return _built_by_go(request, "mc")
+
+
+def _built_by_go(request: pytest.FixtureRequest, name: str) -> Path:
+    binary = minio_support.find_binary(name)
     if binary is None:
-        reason = "there is no MinIO, which some tests need; `python -m tests.support.minio` builds it (needs Go)"
+        reason = f"there is no {name}, which some tests need; `python -m tests.support.minio` builds it (needs Go)"
         request.config.stash.setdefault(_missing_services, set()).add(reason)
         if REQUIRE_REAL_SERVICES:
             pytest.fail(f"REQUIRE_REAL_SERVICES=1, but {reason}", pytrace=False)

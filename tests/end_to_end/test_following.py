@@ -55,8 +55,8 @@ async def test_progress_is_told_and_a_cancelled_recording_ends_at_once(
         await deployment.announce(bucket, "long.wav")
         transcript = (await deployment.transcripts(1))["long.wav"]
         assert await worker.metric("checkpoints_resumed_total") == 1
-    assert first_after_seconds < 30
-    assert ended_after_seconds < 10
+    assert first_after_seconds < 15
+    assert ended_after_seconds < 4  # a pass of the encoder, and 2 s
     assert letter.header("whisper-consumer-reason") == "cancelled"
     told = TranscriptFailed.model_validate_json(failure.value or b"")
     assert (told.data.reason, told.data.key) == ("cancelled", "long.wav")

@@ -1,7 +1,7 @@
-"""A real MinIO with a Kafka notification target. A test tool only (AGPL-3.0): never part of the product.
+"""A real MinIO with a Kafka notification target, and its client. Test tools only (AGPL-3.0): never part of the product.
 
-No package registry carries the program, so ``python -m tests.support.minio`` builds it once with the Go
-toolchain of the machine, pinned, into the cache; that takes some minutes and is what ``scripts/test`` does.
+No package registry carries the programs, so ``python -m tests.support.minio`` builds them once with the Go toolchain of
+the machine, pinned, into the cache; that takes some minutes and is what ``scripts/test`` does.
 """
 
 import os
@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from consumer.operate.network import LOOPBACK, answers_ok, free_ports
@@ -16,32 +17,36 @@ from consumer.operate.process import ChildProcess, Service
 from tests.support.cache import CACHE_DIR
 
 # The newest commit; the module proxy serves none of the releases.
-_PACKAGE = "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c"
-_BINARY = CACHE_DIR / "bin" / "minio"
+_PACKAGES = {
+    "minio": "github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c",
+    "mc": "github.com/minio/mc@v0.0.0-20250313080218-cf909e1063a9",
+}
+_BINARIES = CACHE_DIR / "bin"
 _BUILD_TIMEOUT_SECONDS = 1800
 _START_TIMEOUT_SECONDS = 60
 _TARGET = "TESTS"
 
 
-def find_binary() -> Path | None:
-    """The program, if it has been built."""
-    return _BINARY if os.access(_BINARY, os.X_OK) else None
+def find_binary(name: str = "minio") -> Path | None:
+    """The server, or its client ``mc``, if it has been built."""
+    binary = _BINARIES / name
+    return binary if os.access(binary, os.X_OK) else None
 
 
-def build() -> None:
-    """Build the program into the cache. Raises RuntimeError where that cannot be done, saying why."""
+def build(name: str) -> None:
+    """Build a program into the cache. Raises RuntimeError where that cannot be done, saying why."""
     go = shutil.which("go")
     if go is None:
-        raise RuntimeError("MinIO is built by Go, and there is no `go` on the PATH")
-    _BINARY.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=_BINARY.parent) as build_dir:
-        command = [go, "install", "-trimpath", "-ldflags", "-s -w", _PACKAGE]
+        raise RuntimeError(f"{name} is built by Go, and there is no `go` on the PATH")
+    _BINARIES.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=_BINARIES) as build_dir:
+        command = [go, "install", "-trimpath", "-ldflags", "-s -w", _PACKAGES[name]]
         environment = {**os.environ, "GOBIN": build_dir, "GOFLAGS": "-mod=mod"}
         try:
             subprocess.run(command, cwd=build_dir, env=environment, check=True, timeout=_BUILD_TIMEOUT_SECONDS)
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
-            raise RuntimeError(f"building MinIO failed: {error}") from error
-        (Path(build_dir) / "minio").replace(_BINARY)
+            raise RuntimeError(f"building {name} failed: {error}") from error
+        (Path(build_dir) / name).replace(_BINARIES / name)
 
 
 class MinioServer(Service):
@@ -64,7 +69,10 @@ class MinioServer(Service):
         kafka_bootstrap_servers: str,
         topic: str,
         queue_dir: Path | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
+        """``environment`` takes the place of the target that is made of the other arguments."""
+        self._target = environment
         self.topic = topic
         self._binary = binary
         self._data_dir = data_dir.resolve()
@@ -104,6 +112,10 @@ class MinioServer(Service):
             "MINIO_UPDATE": "off",
             "MINIO_CALLHOME_ENABLE": "off",
             "GOMEMLIMIT": "512MiB",
+        }
+        if self._target is not None:
+            return environment | dict(self._target)
+        environment |= {
             f"MINIO_NOTIFY_KAFKA_ENABLE_{_TARGET}": "on",
             f"MINIO_NOTIFY_KAFKA_BROKERS_{_TARGET}": self._kafka_bootstrap_servers,
             f"MINIO_NOTIFY_KAFKA_TOPIC_{_TARGET}": self.topic,
@@ -115,9 +127,15 @@ class MinioServer(Service):
         return environment
 
 
-if __name__ == "__main__" and find_binary() is None:
-    print("Building MinIO for the tests, once: this takes some minutes.", file=sys.stderr)
+def _build_missing() -> None:
+    for name in _PACKAGES:
+        if find_binary(name) is None:
+            print(f"Building {name} for the tests, once: this takes some minutes.", file=sys.stderr)
+            build(name)
+
+
+if __name__ == "__main__":
     try:
-        build()
+        _build_missing()
     except RuntimeError as problem:
         sys.exit(str(problem))
