@@ -290,8 +290,8 @@ def _rules(settings: WorkerSettings, is_own: Callable[[AudioUploaded], bool]) ->
         max_attempts=settings.max_attempts,
         failed_topic=settings.kafka_failed_topic,
         filters=Filters(
-            keys=settings.input_patterns,
-            excluded_keys=settings.exclude_patterns,
+            patterns=settings.input_patterns,
+            excluded=settings.exclude_patterns,
             content_types=settings.input_content_types,
             least_bytes=settings.min_object_bytes,
             is_own=is_own,

@@ -240,7 +240,7 @@ class WorkerSettings(StoreSettings, EngineSettings, KafkaSettings):
     input_buckets: Annotated[
         CommaSeparated, Field(description="Buckets whose recordings may be read, separated by commas.")
     ]
-    input_patterns: Annotated[Patterns, Field(description="Patterns (*, ?) of keys; any key by default.")] = ()
+    input_patterns: Annotated[Patterns, Field(description="Patterns (*, ?) of keys, or of s3://bucket/key.")] = ()
     exclude_patterns: Annotated[Patterns, Field(description="Patterns of keys that are left out.")] = ()
     input_content_types: Annotated[
         Patterns, Field(description="Patterns of media types, where the event tells one: audio/*,video/*.")

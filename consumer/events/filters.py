@@ -1,8 +1,9 @@
 """Which recordings are wanted: by what the event tells of them alone. Pure.
 
 1. What the worker writes itself is never wanted: a transcript beside its recording is announced like any upload.
-2. Of key patterns one must fit, where there are any, and none of those that exclude. They are of the shell: ``*`` and
-   ``?`` stand for anything, slashes too, ``[…]`` for one of several characters; capitals are not small letters.
+2. Of patterns one must fit, where there are any, and none of those that exclude. They are of keys, or of bucket and key
+   where they begin with ``s3://``. They are the shell's: ``*`` and ``?`` stand for anything, slashes too, ``[…]`` for
+   one of several characters; capitals are not small letters.
 3. A size and a content type that the event does not tell speak for the recording. Patterns of content types are of the
    shell too, and look at the type alone, without parameters, in small letters.
 """
@@ -10,17 +11,20 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from typing import Final
 
 from consumer.events.parsed import Parsed, Skip, SkipKind
 from schemas import AudioUploaded
+
+_WITH_BUCKET: Final = "s3://"
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
     """Without any argument everything is wanted. Sizes in bytes."""
 
-    keys: Collection[str] = ()
-    excluded_keys: Collection[str] = ()
+    patterns: Collection[str] = ()
+    excluded: Collection[str] = ()
     content_types: Collection[str] = ()
     least_bytes: int = 0
     is_own: Callable[[AudioUploaded], bool] = lambda _: False
@@ -38,20 +42,21 @@ class Filters:
     def _against(self, upload: AudioUploaded) -> Skip | None:
         if self.is_own(upload):
             return Skip(SkipKind.OWN_OUTPUT, "written by a worker itself")
-        if self.keys and not _fits(upload.key, self.keys):
-            return _filtered("its key fits no pattern of INPUT_PATTERNS")
-        if _fits(upload.key, self.excluded_keys):
-            return _filtered("its key fits a pattern of EXCLUDE_PATTERNS")
+        if self.patterns and not _lies_at(upload, self.patterns):
+            return _filtered("it fits no pattern of INPUT_PATTERNS")
+        if _lies_at(upload, self.excluded):
+            return _filtered("it fits a pattern of EXCLUDE_PATTERNS")
         if upload.size_bytes is not None and upload.size_bytes < self.least_bytes:
             return _filtered(f"its {upload.size_bytes} bytes are less than MIN_OBJECT_BYTES")
         kind = (upload.content_type or "").split(";")[0].strip().lower()
-        if self.content_types and kind and not _fits(kind, self.content_types):
+        if self.content_types and kind and not any(fnmatchcase(kind, pattern) for pattern in self.content_types):
             return _filtered("its content type fits no pattern of INPUT_CONTENT_TYPES")
         return None
 
 
-def _fits(text: str, patterns: Collection[str]) -> bool:
-    return any(fnmatchcase(text, pattern) for pattern in patterns)
+def _lies_at(upload: AudioUploaded, patterns: Collection[str]) -> bool:
+    whole = f"{_WITH_BUCKET}{upload.bucket}/{upload.key}"
+    return any(fnmatchcase(whole if pattern.startswith(_WITH_BUCKET) else upload.key, pattern) for pattern in patterns)
 
 
 def _filtered(why: str) -> Skip:

@@ -27,7 +27,8 @@ from google.protobuf.message import DecodeError
 from consumer.events.parsed import bad_event
 from schemas.registered import AUDIO_UPLOADED, JOB_OPTIONS, PACKAGE, Record
 
-MAX_VALUE_BYTES: Final = 128 * 1024
+MAX_VALUE_BYTES: Final = 64 * 1024
+"""The project's own event takes 52 KB at most, with its prompt and vocabulary. Each byte may be a list for Python."""
 _PREFIX_BYTES: Final = 5
 _MAX_INDEXES: Final = 32
 

@@ -14,14 +14,14 @@ from consumer.events.framed import _AUDIO_UPLOADED
 from consumer.operate.network import LOOPBACK, free_ports
 from consumer.settings import KafkaSettings
 from schemas.registered import protobuf
-from tests.support.apicurio import ApicurioServer, serialized
+from tests.support.apicurio import ApicurioServer, registry_client, serialized
 
 EVENT = {"bucket": "calls", "key": "ä.wav", "options": {"language": "en"}}
 
 
 @pytest.fixture
 async def client(schema_registry: ApicurioServer) -> AsyncIterator[AsyncSchemaRegistryClient]:
-    async with AsyncSchemaRegistryClient({"url": schema_registry.url}) as client:
+    async with registry_client(schema_registry) as client:
         yield client
 
 
@@ -76,7 +76,7 @@ async def test_a_schema_that_is_not_there_is_the_records_fault(registry: SchemaR
 
 async def test_a_value_that_is_too_large_is_refused_unasked() -> None:
     nobody = SchemaRegistry({"url": f"http://{LOOPBACK}:1"}, timeout_seconds=1)
-    with pytest.raises(Rejected, match="at most 131072 are read"):
+    with pytest.raises(Rejected, match="at most 65536 are read"):
         await nobody.as_json(b"\x00\x00\x00\x00\x01" + bytes(200_000))
     await nobody.close()
 

@@ -3,11 +3,10 @@
 import json
 from pathlib import Path
 
-from confluent_kafka.schema_registry import AsyncSchemaRegistryClient
 from types_aiobotocore_s3 import S3Client
 
 from consumer.operate.seaweed_server import SeaweedServer
-from tests.support.apicurio import ApicurioServer, serialized
+from tests.support.apicurio import ApicurioServer, registry_client, serialized
 from tests.support.kafka_clients import KafkaClients
 from tests.support.s3 import new_bucket
 from tests.support.speech import SAMPLE_TEXT, words
@@ -27,7 +26,7 @@ async def test_a_worker_reads_all_formats_on_one_topic(
     deployment = await deploy(
         clients, s3, artifacts_dir, tmp_path, buckets=(bucket,), SCHEMA_REGISTRY_URL=schema_registry.url
     )
-    async with AsyncSchemaRegistryClient({"url": schema_registry.url}) as client:
+    async with registry_client(schema_registry) as client:
         for kind in ("avro", "json", "protobuf", "bare"):
             await store.put_object(Bucket=bucket, Key=f"{kind}.wav", Body=sample.read_bytes())
             event = {"bucket": bucket, "key": f"{kind}.wav"}

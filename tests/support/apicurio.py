@@ -61,8 +61,11 @@ class ApicurioServer(Service):
             ],
             log_path=self._data_dir / "apicurio.log",
         )
-        await self._process.wait_until_ready(
-            lambda: answers_ok(f"{self.url}/subjects"), timeout_seconds=_START_TIMEOUT_SECONDS
+        await self._process.wait_until_ready(self._is_ready, timeout_seconds=_START_TIMEOUT_SECONDS)
+
+    async def _is_ready(self) -> bool:
+        return await answers_ok(f"http://{LOOPBACK}:{self._port}/health/ready") and await answers_ok(
+            f"{self.url}/subjects"
         )
 
     def stop(self) -> None:
@@ -88,6 +91,11 @@ def ensure_apicurio(cache_dir: Path) -> Path:
         unpacked.rename(directory)
         archive.unlink()
     return directory
+
+
+def registry_client(server: ApicurioServer) -> AsyncSchemaRegistryClient:
+    """A producer's client. Without a time-out of its own one that is not answered would wait for ever."""
+    return AsyncSchemaRegistryClient({"url": server.url, "timeout": 10})
 
 
 async def serialized(client: AsyncSchemaRegistryClient, kind: str, event: dict[str, Any], topic: str) -> bytes:

@@ -23,12 +23,15 @@ def skipped(parsed: Parsed) -> SkipKind | None:
     ("filters", "facts", "is_wanted"),
     [
         (Filters(), {}, True),
-        (Filters(keys=["*.wav", "*.mp3"]), {}, True),
-        (Filters(keys=["calls/*"]), {}, True),
-        (Filters(keys=["*.mp3"]), {}, False),
-        (Filters(keys=["*.WAV"]), {}, False),
-        (Filters(excluded_keys=["*/2026/*"]), {}, False),
-        (Filters(keys=["*.wav"], excluded_keys=["a.wav"]), {}, True),
+        (Filters(patterns=["*.wav", "*.mp3"]), {}, True),
+        (Filters(patterns=["calls/*"]), {}, True),
+        (Filters(patterns=["*.mp3"]), {}, False),
+        (Filters(patterns=["*.WAV"]), {}, False),
+        (Filters(excluded=["*/2026/*"]), {}, False),
+        (Filters(patterns=["*.wav"], excluded=["a.wav"]), {}, True),
+        (Filters(patterns=["s3://call?/*.wav"]), {}, True),
+        (Filters(patterns=["s3://c/*", "s3://recordings-*"]), {}, False),
+        (Filters(excluded=["s3://*/2026/*"]), {}, False),
         (Filters(least_bytes=100), {"size": 99}, False),
         (Filters(least_bytes=100), {"size": 100}, True),
         (Filters(least_bytes=100), {}, True),
@@ -44,12 +47,12 @@ def test_what_is_wanted(filters: Filters, facts: dict[str, Any], is_wanted: bool
 
 def test_of_several_recordings_the_wanted_ones_stay() -> None:
     parsed = Uploads((upload("a.wav"), upload("a.txt"), upload("b.wav")), ("MinIO",))
-    assert Filters(keys=["*.wav"]).apply(parsed) == Uploads((upload("a.wav"), upload("b.wav")), ("MinIO",))
+    assert Filters(patterns=["*.wav"]).apply(parsed) == Uploads((upload("a.wav"), upload("b.wav")), ("MinIO",))
 
 
 def test_a_skip_stays_what_it_is() -> None:
     skip = Skip(SkipKind.TOMBSTONE, "null value")
-    assert Filters(keys=["x"]).apply(skip) is skip
+    assert Filters(patterns=["x"]).apply(skip) is skip
 
 
 def test_what_a_worker_wrote_is_never_wanted() -> None:
