@@ -69,7 +69,7 @@ def asyncapi() -> dict[str, Any]:
                 "audioUploaded": _message(
                     "AudioUploaded",
                     "A recording lies in the object store. Notifications of MinIO, AWS S3, Ceph and EventBridge, alone "
-                    "or in SNS, SQS or CloudEvents, are read as well.",
+                    "or in SNS, SQS or CloudEvents, are read as well, with SCHEMA_REGISTRY_URL Avro and Protobuf too.",
                     "application/json",
                 ),
                 "cancelRequest": _message(
