@@ -21,15 +21,13 @@ merged by time.
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import BinaryIO, Final, Protocol, Self
 
-import numpy as np
-
+from consumer.audio.blocks import Begun, within
 from consumer.audio.decoder import Decoder
 from consumer.audio.decoder_messages import AudioFacts, Header
 from consumer.audio.speech import SAMPLE_RATE_HERTZ
@@ -198,7 +196,7 @@ class Transcriber:
         decode_began_ns = time.time_ns()
         async with self._decoder.decode(recording, name_hint=name, channel=channel) as decoding:
             with _Clock(decoding, self._metrics) as clock:
-                blocks = _Begun(clock)
+                blocks = Begun(clock)
                 if not await blocks.last_longer_than(SHORT_SECONDS):
                     kept = None
                     self._check_wanted(clock.n_samples / SAMPLE_RATE_HERTZ)
@@ -214,7 +212,7 @@ class Transcriber:
                     _Keeper(kept, hearing, self._checkpoint_audio_seconds, self._most_unkept_seconds, turn) as keeper,
                     aclosing(
                         self._engine.transcribe(
-                            aiter(blocks) if options.is_whole else _within(blocks, options),
+                            within(blocks, options.start_seconds, options.end_seconds),
                             options,
                             turn=turn,
                             after_seconds=hearing.done_seconds,
@@ -246,27 +244,6 @@ class Transcriber:
     def _check_wanted(self, duration_seconds: float) -> None:
         if duration_seconds < self._min_duration_seconds:
             raise NotWanted(f"its {duration_seconds:.2f} s are less than MIN_DURATION_SECONDS")
-
-
-async def _within(blocks: AsyncIterator[Samples], options: Options) -> AsyncIterator[Samples]:
-    """The samples of the wanted range, and silence around them: so times stay the recording's, and cost next to
-    nothing where nobody is heard."""
-    first_seconds = 0.0
-    async for block in blocks:
-        yield only_between(block, options.start_seconds - first_seconds, options.end_seconds - first_seconds)
-        first_seconds += block.size / SAMPLE_RATE_HERTZ
-
-
-def only_between(samples: Samples, start_seconds: float, end_seconds: float) -> Samples:
-    """Samples with silence before and after these times, counted from their first."""
-    start, end = (
-        round(min(max(seconds, 0.0) * SAMPLE_RATE_HERTZ, samples.size)) for seconds in (start_seconds, end_seconds)
-    )
-    if start == 0 and end == samples.size:
-        return samples
-    heard = np.zeros_like(samples)
-    heard[start:end] = samples[start:end]
-    return heard
 
 
 def merged(channels: Sequence[Heard], speakers: Sequence[str]) -> Heard:
@@ -440,27 +417,3 @@ class _Clock:
             self._metrics.backlog_audio_seconds.inc(decoded_seconds - self._known_seconds)
             self._known_seconds = decoded_seconds
         return block
-
-
-class _Begun:
-    """The blocks of a recording, the first of which were read ahead to see how long it is."""
-
-    def __init__(self, blocks: AsyncIterator[Samples]) -> None:
-        self._blocks = blocks
-        self._ahead: deque[Samples] = deque()
-
-    async def last_longer_than(self, seconds: float) -> bool:
-        """Read on until that is known."""
-        left = seconds * SAMPLE_RATE_HERTZ
-        async for block in self._blocks:
-            self._ahead.append(block)
-            left -= block.size
-            if left < 0:
-                return True
-        return False
-
-    def __aiter__(self) -> "_Begun":
-        return self
-
-    async def __anext__(self) -> Samples:
-        return self._ahead.popleft() if self._ahead else await anext(self._blocks)

@@ -10,19 +10,15 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from binding import Samples
 from consumer.audio.decoder import Decoder
-from consumer.audio.speech import SAMPLE_RATE_HERTZ
 from consumer.engine.base import UNCONTENDED, EngineFacts, Options, Passage, Turn
 from consumer.errors import NotWanted, Reason, Rejected, Stage, Unavailable
 from consumer.observe.metrics import Metrics
-from consumer.transcriber import Heard, Progress, Transcriber, only_between
+from consumer.transcriber import Heard, Progress, Transcriber
 from schemas import LanguageCandidate, Segment
 from schemas.checkpoint import Checkpoint
 from tests.support.speech import SAMPLE_TEXT, words, write_wav
@@ -445,20 +441,6 @@ async def test_a_recording_that_is_too_short_is_not_wanted(sample: Path) -> None
             else:
                 await task
         await decoder.close()
-
-
-@given(st.lists(st.integers(0, 5000), max_size=8), st.floats(0, 1), st.floats(0, 1))
-def test_what_lies_outside_a_range_is_silence_however_it_is_cut(sizes: list[int], start: float, end: float) -> None:
-    samples = np.ones(sum(sizes), np.float32)
-    expected = np.zeros_like(samples)
-    expected[round(start * SAMPLE_RATE_HERTZ) : round(end * SAMPLE_RATE_HERTZ)] = 1
-    found, first = [], 0
-    for size in sizes:
-        block = samples[first : first + size]
-        found.append(only_between(block, start - first / SAMPLE_RATE_HERTZ, end - first / SAMPLE_RATE_HERTZ))
-        first += size
-    assert np.array_equal(np.concatenate([*found, samples[:0]]), expected)
-    assert samples.all()
 
 
 async def test_the_backlog_counts_only_what_is_to_be_transcribed(artifacts_dir: Path, lasting: Path) -> None:
