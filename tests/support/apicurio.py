@@ -38,7 +38,7 @@ class ApicurioServer(Service):
     def __init__(self, application: Path, *, data_dir: Path) -> None:
         self._application = application
         self._data_dir = data_dir
-        self._port = free_ports(1)[0]
+        self._port, self._management_port = free_ports(2)
         self._process: ChildProcess | None = None
 
     @property
@@ -56,6 +56,8 @@ class ApicurioServer(Service):
                 "-XX:TieredStopAtLevel=1",  # it lives for seconds
                 f"-Dquarkus.http.host={LOOPBACK}",
                 f"-Dquarkus.http.port={self._port}",
+                f"-Dquarkus.management.host={LOOPBACK}",
+                f"-Dquarkus.management.port={self._management_port}",
                 "-jar",
                 str(self._application / "quarkus-run.jar"),
             ],
@@ -64,7 +66,7 @@ class ApicurioServer(Service):
         await self._process.wait_until_ready(self._is_ready, timeout_seconds=_START_TIMEOUT_SECONDS)
 
     async def _is_ready(self) -> bool:
-        return await answers_ok(f"http://{LOOPBACK}:{self._port}/health/ready") and await answers_ok(
+        return await answers_ok(f"http://{LOOPBACK}:{self._management_port}/health/ready") and await answers_ok(
             f"{self.url}/subjects"
         )
 
