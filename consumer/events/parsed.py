@@ -132,9 +132,12 @@ def audio_uploaded(fields: object) -> AudioUploaded:
 
     Options that cannot be followed are no fault of the event: they are ignored, and noted.
     """
-    options = fields.get("options") if isinstance(fields, dict) else None
-    if isinstance(fields, dict) and (options is None or isinstance(options, dict)):
-        fields = {**fields, "options": JobOptions.read(options or {}, "event")}
+    if isinstance(fields, dict) and "options" in fields:
+        options = fields["options"]
+        if options is None:  # as Avro has what was left out
+            fields = {name: value for name, value in fields.items() if name != "options"}
+        elif isinstance(options, dict):
+            fields = {**fields, "options": JobOptions.read(options, "event")}
     try:
         return AudioUploaded.model_validate(fields)
     except ValidationError as error:
