@@ -1,7 +1,9 @@
 """Every sender and every envelope, with keys that are easy to get wrong."""
 
+import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import orjson
 import pytest
@@ -221,12 +223,24 @@ def test_what_is_absent_is_absent() -> None:
 def test_the_largest_events_take_no_longer_than_a_tenth_of_a_second(document: Document) -> None:
     value = orjson.dumps(document)
     spent = []
-    for _ in range(3):
-        began = time.process_time()
-        with suppress(Rejected):
-            parse((), None, value)
-        spent.append(time.process_time() - began)
+    with _untraced():
+        for _ in range(3):
+            began = time.process_time()
+            with suppress(Rejected):
+                parse((), None, value)
+            spent.append(time.process_time() - began)
     assert min(spent) < 0.1
+
+
+@contextmanager
+def _untraced() -> Iterator[None]:
+    """Without what measures coverage, which makes the parser three times as slow."""
+    tracer = sys.gettrace()
+    sys.settrace(None)
+    try:
+        yield
+    finally:
+        sys.settrace(tracer)
 
 
 def is_orderly(value: bytes, headers: tuple[tuple[str, bytes], ...]) -> bool:
