@@ -68,7 +68,9 @@ async def run_worker(settings: WorkerSettings) -> None:
     health = WorkerHealth(metrics, outages)
     async with AsyncExitStack() as stack:
         if settings.otel_exporter_otlp_endpoint is not None:
-            stack.push_async_callback(asyncio.to_thread, _tracing(settings.otel_exporter_otlp_endpoint, settings))
+            with _needs_extra("OTEL_EXPORTER_OTLP_ENDPOINT", "tracing"):
+                close = spans.configure(settings.otel_exporter_otlp_endpoint, settings.otel_service_name)
+            stack.push_async_callback(asyncio.to_thread, close)
         http = HttpServer(settings.http_host, settings.http_port, metrics.registry, health)
         await http.start()
         stack.push_async_callback(http.close)
@@ -95,13 +97,14 @@ async def run_worker(settings: WorkerSettings) -> None:
     logger.info("stopped")
 
 
-def _tracing(endpoint: str, settings: WorkerSettings) -> Callable[[], None]:
-    """Have spans sent; returns what ends that."""
+@contextmanager
+def _needs_extra(variable: str, extra: str) -> Iterator[None]:
+    """Import what a setting asks for. Raises SettingsError where it is not installed."""
     try:
-        return spans.configure(endpoint, settings.otel_service_name)
+        yield
     except ImportError as error:
         raise SettingsError(
-            f"OTEL_EXPORTER_OTLP_ENDPOINT needs the extra 'tracing' (pip install 'whisper-consumer[tracing]'): {error}"
+            f"{variable} needs the extra {extra!r} (pip install 'whisper-consumer[{extra}]'): {error}"
         ) from error
 
 
@@ -268,12 +271,8 @@ def _registered_as_json(
     """What reads values that a schema registry describes; none, where there is no registry."""
     if settings.schema_registry_url is None:
         return None
-    try:
+    with _needs_extra("SCHEMA_REGISTRY_URL", "registry"):
         from consumer.delivery.schema_registry import SchemaRegistry, registry_configuration  # noqa: PLC0415
-    except ImportError as error:
-        raise SettingsError(
-            f"SCHEMA_REGISTRY_URL needs the extra 'registry' (pip install 'whisper-consumer[registry]'): {error}"
-        ) from error
     timeout_seconds = settings.schema_registry_timeout_seconds
     registry = SchemaRegistry(registry_configuration(settings), timeout_seconds=timeout_seconds)
     stack.push_async_callback(registry.close)
