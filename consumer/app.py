@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 
 from prometheus_client import CollectorRegistry
@@ -22,7 +22,7 @@ from consumer.delivery.control import ControlTopic
 from consumer.delivery.deadletters import HEADER_BYTES
 from consumer.delivery.effectively_once import EffectivelyOnce
 from consumer.delivery.exactly_once import ExactlyOnce
-from consumer.delivery.handling import RecordHandler, Rules
+from consumer.delivery.handling import AsJson, RecordHandler, Rules
 from consumer.delivery.membership import Membership, MembershipOptions
 from consumer.delivery.partitions import Partitions, TopicPartition
 from consumer.delivery.progress import ProgressTopic
@@ -35,6 +35,7 @@ from consumer.engine.artifacts.locate import artifacts_in
 from consumer.engine.artifacts.pull import pull
 from consumer.engine.cpus import usable_cpus
 from consumer.events import Filters
+from consumer.extras import needs_extra
 from consumer.formats import Format
 from consumer.health import WorkerHealth
 from consumer.memory import affordable_in_flight, memory_limit_bytes, resident_bytes
@@ -43,7 +44,7 @@ from consumer.observe.http import HttpServer
 from consumer.observe.metrics import Metrics
 from consumer.outages import Outages
 from consumer.pipeline import Allowed, Limits, Outputs, Pipeline, Sidecars
-from consumer.settings import SettingsError, WorkerSettings
+from consumer.settings import WorkerSettings
 from consumer.store.checkpoints import CheckpointStore
 from consumer.store.objects import ObjectStore
 from consumer.store.results import ResultStore
@@ -68,14 +69,15 @@ async def run_worker(settings: WorkerSettings) -> None:
     health = WorkerHealth(metrics, outages)
     async with AsyncExitStack() as stack:
         if settings.otel_exporter_otlp_endpoint is not None:
-            with _needs_extra("OTEL_EXPORTER_OTLP_ENDPOINT", "tracing"):
+            with needs_extra("OTEL_EXPORTER_OTLP_ENDPOINT", "tracing"):
                 close = spans.configure(settings.otel_exporter_otlp_endpoint, settings.otel_service_name)
             stack.push_async_callback(asyncio.to_thread, close)
+        as_json = _registry_reader(settings, stack)
         http = HttpServer(settings.http_host, settings.http_port, metrics.registry, health)
         await http.start()
         stack.push_async_callback(http.close)
         stack.callback(asyncio.create_task(health.tick()).cancel)
-        starting = asyncio.create_task(_start(settings, metrics, outages, health, stack))
+        starting = asyncio.create_task(_start(settings, metrics, outages, health, as_json, stack))
         with _signals(starting.cancel):
             try:
                 worker = await starting
@@ -95,17 +97,6 @@ async def run_worker(settings: WorkerSettings) -> None:
         with _signals(stop):
             await worker.run()
     logger.info("stopped")
-
-
-@contextmanager
-def _needs_extra(variable: str, extra: str) -> Iterator[None]:
-    """Import what a setting asks for. Raises SettingsError where it is not installed."""
-    try:
-        yield
-    except ImportError as error:
-        raise SettingsError(
-            f"{variable} needs the extra {extra!r} (pip install 'whisper-consumer[{extra}]'): {error}"
-        ) from error
 
 
 @contextmanager
@@ -133,7 +124,12 @@ def _signals(first: Callable[[], object]) -> Iterator[None]:
 
 
 async def _start(
-    settings: WorkerSettings, metrics: Metrics, outages: Outages, health: WorkerHealth, stack: AsyncExitStack
+    settings: WorkerSettings,
+    metrics: Metrics,
+    outages: Outages,
+    health: WorkerHealth,
+    as_json: AsJson | None,
+    stack: AsyncExitStack,
 ) -> Worker:
     health.enter("fetching artifacts")
     directory = await pull(
@@ -186,7 +182,7 @@ async def _start(
     health.enter("joining the consumer group")
     breaker = await _look_at_topics(settings)
     rules = _rules(settings, sidecars.is_own)
-    worker = _worker(settings, pipeline, rules, breaker, metrics, outages, stack)
+    worker = _worker(settings, pipeline, rules, breaker, metrics, outages, as_json, stack)
     watchdog = Watchdog(
         loop_tick=lambda: health.loop_tick,
         worker_tick=lambda: worker.last_tick if worker.running else None,
@@ -224,6 +220,7 @@ def _worker(
     breaker: Breaker,
     metrics: Metrics,
     outages: Outages,
+    as_json: AsJson | None,
     stack: AsyncExitStack,
 ) -> Worker:
     """The member of the consumer group, with the mode of delivery that is asked for."""
@@ -254,9 +251,7 @@ def _worker(
             max_poll_interval_seconds=settings.kafka_max_poll_interval_seconds,
             max_record_bytes=settings.kafka_max_record_bytes,
         ),
-        RecordHandler(
-            pipeline, rules, outages, metrics, _cancellations(settings, stack), _registered_as_json(settings, stack)
-        ).handle,
+        RecordHandler(pipeline, rules, outages, metrics, _cancellations(settings, stack), as_json).handle,
         settles,
         breaker,
         outages,
@@ -265,16 +260,13 @@ def _worker(
     )
 
 
-def _registered_as_json(
-    settings: WorkerSettings, stack: AsyncExitStack
-) -> Callable[[bytes | None], Awaitable[bytes | None]] | None:
+def _registry_reader(settings: WorkerSettings, stack: AsyncExitStack) -> AsJson | None:
     """What reads values that a schema registry describes; none, where there is no registry."""
     if settings.schema_registry_url is None:
         return None
-    with _needs_extra("SCHEMA_REGISTRY_URL", "registry"):
-        from consumer.delivery.schema_registry import SchemaRegistry, registry_configuration  # noqa: PLC0415
-    timeout_seconds = settings.schema_registry_timeout_seconds
-    registry = SchemaRegistry(registry_configuration(settings), timeout_seconds=timeout_seconds)
+    with needs_extra("SCHEMA_REGISTRY_URL", "registry"):
+        from consumer.delivery.schema_registry import registry_of  # noqa: PLC0415
+    registry = registry_of(settings)
     stack.push_async_callback(registry.close)
     return registry.as_json
 

@@ -23,6 +23,7 @@ from consumer.settings import (
     EngineSettings,
     KafkaSettings,
     ModelSize,
+    RegistrySettings,
     SettingsError,
     StoreSettings,
     WorkerSettings,
@@ -433,8 +434,9 @@ def explain(
 ) -> None:
     """Say what an event of the input topic would be taken for, and why.
 
-    Needs no settings, no broker and no store. Exit status 1 where the event
-    would be rejected.
+    Needs no settings, no broker and no store; a schema registry only for values
+    that have a schema (SCHEMA_REGISTRY_URL). Exit status 1 where the event would
+    be rejected.
     """
     from consumer.errors import Rejected  # noqa: PLC0415
     from consumer.operate import explain as explaining  # noqa: PLC0415
@@ -443,15 +445,16 @@ def explain(
         raise typer.BadParameter("each line has its own headers and key", param_hint="--jsonl")
     headers = dict(_header(text) for text in header or ())
     try:
-        with file.open("rb") if file else sys.stdin.buffer as source:
-            if jsonl:
-                for line in explaining.explained_lines(source):
-                    sys.stdout.buffer.write(line)
-                    sys.stdout.buffer.flush()
-                return
-            found = explaining.explained(headers, key, source.read())
+        source = file.open("rb") if file else sys.stdin.buffer
     except OSError as error:
         raise typer.BadParameter(f"cannot read {file}: {error.strerror}", param_hint="FILE") from None
+    with source, explaining.registry_reader(load(RegistrySettings)) as as_json:
+        if jsonl:
+            for line in explaining.explained_lines(source, as_json):
+                sys.stdout.buffer.write(line)
+                sys.stdout.buffer.flush()
+            return
+        found = explaining.explained(headers, key, source.read(), as_json)
     Console(soft_wrap=True).print(explaining.report(found), markup=False, highlight=False)
     raise typer.Exit(isinstance(found, Rejected))
 

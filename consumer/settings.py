@@ -171,6 +171,13 @@ class EngineSettings(BaseSettings):
     ] = 20
     deadline_floor_seconds: Seconds = 300
 
+    @field_validator("whisper_carry_context")
+    @classmethod
+    def _library_carries(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - as pydantic calls it
+        if value and info.data.get("use_whisper_library") is False:
+            raise ValueError("needs USE_WHISPER_LIBRARY=true: with whisper-cli nothing is carried")
+        return value
+
 
 class KafkaSettings(BaseSettings):
     """Brokers, topics and the consumer group."""
@@ -210,6 +217,19 @@ class KafkaSettings(BaseSettings):
         Bytes, Field(description="Largest record of the input topic, as its max.message.bytes.")
     ] = 1_048_588
 
+    @field_validator("kafka_sasl_username", "kafka_sasl_password")
+    @classmethod
+    def _sasl_has_credentials(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is None and info.data.get("kafka_security_protocol", "").startswith("SASL"):
+            raise ValueError("needed, since KAFKA_SECURITY_PROTOCOL asks for SASL")
+        return value
+
+
+class RegistrySettings(BaseSettings):
+    """The schema registry, where there is one."""
+
+    model_config = _CONFIG
+
     schema_registry_url: Annotated[
         Annotated[str, AfterValidator(_http_url)] | None,
         Field(description="Of a Confluent-compatible registry, for events in Avro, Protobuf or with a JSON Schema."),
@@ -226,15 +246,8 @@ class KafkaSettings(BaseSettings):
             raise ValueError("needed, since SCHEMA_REGISTRY_USERNAME is set")
         return value
 
-    @field_validator("kafka_sasl_username", "kafka_sasl_password")
-    @classmethod
-    def _sasl_has_credentials(cls, value: Any, info: ValidationInfo) -> Any:
-        if value is None and info.data.get("kafka_security_protocol", "").startswith("SASL"):
-            raise ValueError("needed, since KAFKA_SECURITY_PROTOCOL asks for SASL")
-        return value
 
-
-class WorkerSettings(StoreSettings, EngineSettings, KafkaSettings):
+class WorkerSettings(StoreSettings, EngineSettings, KafkaSettings, RegistrySettings):
     """Everything that ``whisper-consumer run`` needs."""
 
     input_buckets: Annotated[

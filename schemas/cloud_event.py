@@ -7,8 +7,8 @@ from pydantic import AwareDatetime, ConfigDict, Field
 
 from schemas.base import Message
 
-STRUCTURED_CONTENT_TYPE: Final = "application/cloudevents+json; charset=utf-8"
-"""Of a record that holds a whole event; Kafka's binding tells its two modes apart by this."""
+STRUCTURED_HEADERS: Final = (("content-type", b"application/cloudevents+json; charset=utf-8"),)
+"""Of a Kafka record that holds a whole event; the protocol's binding tells its two modes apart by this."""
 
 
 def source_of(bucket: str, key: str) -> str:

@@ -2,14 +2,11 @@
 
 import hashlib
 from datetime import datetime
-from typing import Final
 
 from consumer.delivery.deadletters import MAX_MESSAGE_CHARACTERS, Verdict
-from consumer.delivery.job import Headers, Job
+from consumer.delivery.job import Job
 from schemas import Failure, TranscriptFailed
-from schemas.cloud_event import STRUCTURED_CONTENT_TYPE, source_of
-
-HEADERS: Final[Headers] = (("content-type", STRUCTURED_CONTENT_TYPE.encode()),)
+from schemas.cloud_event import source_of
 
 
 def failed_event(job: Job, verdict: Verdict, when: datetime) -> TranscriptFailed:

@@ -13,7 +13,7 @@ from typing import Self
 
 from consumer.delivery.cancellations import Cancellations, is_being_cancelled
 from consumer.delivery.deadletters import Verdict, headers_of, verdict_on
-from consumer.delivery.failures import HEADERS, failed_event
+from consumer.delivery.failures import failed_event
 from consumer.delivery.job import Attempt, Headers, Job, Outcome, SourceRecord, Work
 from consumer.errors import NotWanted, Reason, Rejected, Stage
 from consumer.events import Filters, Parsed, Skip, SkipKind, Trace, Uploads, check_buckets, parse, trace_in
@@ -21,6 +21,7 @@ from consumer.observe import spans
 from consumer.observe.metrics import EventKind, Metrics, RecordOutcome
 from consumer.outages import Outages
 from schemas import AudioUploaded
+from schemas.cloud_event import STRUCTURED_HEADERS
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +49,10 @@ class Answer:
     """Of a dead letter."""
 
 
+AsJson = Callable[[bytes | None], Awaitable[bytes | None]]
+"""Turns a value that is in another format into JSON. Raises Rejected, Unavailable."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rules:
     """Which recordings are allowed, how often they may kill a worker, and where answers go."""
@@ -71,7 +76,7 @@ class RecordHandler:
         outages: Outages,
         metrics: Metrics,
         cancellations: Cancellations | None = None,
-        as_json: Callable[[bytes | None], Awaitable[bytes | None]] | None = None,
+        as_json: AsJson | None = None,
     ) -> None:
         """``as_json`` turns values into JSON that are in another format, see ``SchemaRegistry``."""
         self._cancellations = cancellations or Cancellations()
@@ -174,7 +179,9 @@ class RecordHandler:
             if isinstance(result, Verdict):
                 event = failed_event(job, result, datetime.now(UTC))
                 value = event.model_dump_json(by_alias=True).encode()
-                yield Message(self._rules.failed_topic, event.id.encode(), value, (*HEADERS, *context.headers))
+                yield Message(
+                    self._rules.failed_topic, event.id.encode(), value, (*STRUCTURED_HEADERS, *context.headers)
+                )
 
     def _dead_letter(self, context: "Context", verdict: Verdict, beside: tuple[Message, ...] = ()) -> Answer:
         """The record itself, with why it is given up; ``beside`` are answers to other objects that it names."""

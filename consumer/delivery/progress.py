@@ -7,18 +7,16 @@ import asyncio
 import logging
 from typing import Final
 
-from consumer.delivery.job import Headers
 from consumer.delivery.publisher import Publisher
 from consumer.errors import Unavailable
 from schemas import TranscriptProgress
-from schemas.cloud_event import STRUCTURED_CONTENT_TYPE
+from schemas.cloud_event import STRUCTURED_HEADERS
 
 log = logging.getLogger(__name__)
 
 MOST_WAITING: Final = 1000
 PAUSE_SECONDS: Final = 1.0
 """After an event that could not be sent."""
-_HEADERS: Final[Headers] = (("content-type", STRUCTURED_CONTENT_TYPE.encode()),)
 
 
 class ProgressTopic:
@@ -41,7 +39,7 @@ class ProgressTopic:
             event = await self._waiting.get()
             value = event.model_dump_json(by_alias=True).encode()
             try:
-                await self._publisher.publish(self._topic, event.data.transcript_id.encode(), value, _HEADERS)
+                await self._publisher.publish(self._topic, event.data.transcript_id.encode(), value, STRUCTURED_HEADERS)
             except Unavailable as outage:
                 if not is_down:
                     log.warning("progress cannot be told, it is dropped until that passes: %s", outage.message)

@@ -5,7 +5,8 @@ Needs confluent-kafka, for its client of registries, and what ``events.framed`` 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from confluent_kafka.schema_registry import AsyncSchemaRegistryClient, Schema
@@ -22,23 +23,12 @@ from consumer.events.framed import (
     protobuf_reader,
 )
 from consumer.events.parsed import bad_event
-from consumer.settings import KafkaSettings
+from consumer.settings import RegistrySettings
 
 AVRO: Final = "AVRO"
 SCHEMA_NOT_FOUND: Final = 40403
 MAX_READERS: Final = 1000
 MAX_REFERENCES: Final = 100
-
-
-def registry_configuration(settings: KafkaSettings) -> dict[str, Any]:
-    """The client's configuration: address, credentials, TLS."""
-    configuration: dict[str, Any] = {"url": settings.schema_registry_url}
-    if settings.schema_registry_username is not None and settings.schema_registry_password is not None:
-        password = settings.schema_registry_password.get_secret_value()
-        configuration["basic.auth.user.info"] = f"{settings.schema_registry_username}:{password}"
-    if settings.schema_registry_ca_file is not None:
-        configuration["ssl.ca.location"] = str(settings.schema_registry_ca_file)
-    return configuration
 
 
 class SchemaRegistry:
@@ -73,19 +63,30 @@ class SchemaRegistry:
             self._readers[found.schema_id] = reader
         return as_json(reader(found.payload))
 
-    async def _reader(self, schema_id: int) -> Reader:
-        """What reads values of a schema. Raises Rejected where the registry has none such, or nothing can read it."""
+    async def probe(self) -> None:
+        """Ask it for something that it has in any state. Raises Unavailable: ``registry``."""
+        async with self._asking("its subjects"):
+            await self._client.get_subjects()
+
+    @asynccontextmanager
+    async def _asking(self, what: str) -> AsyncIterator[None]:
+        """Around requests to it. Raises Rejected where it has no such schema, Unavailable where it does not answer."""
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                schema = await self._client.get_schema(schema_id)
-                referenced = await self._referenced(schema, set()) if schema.schema_type == AVRO else []
+                yield
         except SchemaRegistryError as error:
             if error.error_code == SCHEMA_NOT_FOUND:
-                raise bad_event(f"the schema registry has no schema {schema_id}, which the value names") from error
-            raise Unavailable("registry", f"the schema registry refuses schema {schema_id}: {error}") from error
+                raise bad_event(f"the schema registry does not have {what}, which the value names") from error
+            raise Unavailable("registry", f"the schema registry refuses {what}: {error}") from error
         except Exception as error:  # the client lets its HTTP library's errors out as they are
-            what = str(error) or type(error).__name__
-            raise Unavailable("registry", f"the schema registry does not answer: {what}") from error
+            why = str(error) or type(error).__name__
+            raise Unavailable("registry", f"the schema registry does not answer: {why}") from error
+
+    async def _reader(self, schema_id: int) -> Reader:
+        """What reads values of a schema. Raises Rejected where the registry has none such, or nothing can read it."""
+        async with self._asking(f"schema {schema_id}"):
+            schema = await self._client.get_schema(schema_id)
+            referenced = await self._referenced(schema, set()) if schema.schema_type == AVRO else []
         text = schema.schema_str or ""
         if schema.schema_type == AVRO:
             return avro_reader(text, referenced)
@@ -105,3 +106,19 @@ class SchemaRegistry:
                 inner = (await self._client.get_version(*where, deleted=True)).schema
                 texts += [*await self._referenced(inner, seen), inner.schema_str or ""]
         return texts
+
+
+def registry_of(settings: RegistrySettings) -> SchemaRegistry:
+    """The registry of the settings."""
+    return SchemaRegistry(registry_configuration(settings), timeout_seconds=settings.schema_registry_timeout_seconds)
+
+
+def registry_configuration(settings: RegistrySettings) -> dict[str, Any]:
+    """The client's configuration: address, credentials, TLS."""
+    configuration: dict[str, Any] = {"url": settings.schema_registry_url}
+    if settings.schema_registry_username is not None and settings.schema_registry_password is not None:
+        password = settings.schema_registry_password.get_secret_value()
+        configuration["basic.auth.user.info"] = f"{settings.schema_registry_username}:{password}"
+    if settings.schema_registry_ca_file is not None:
+        configuration["ssl.ca.location"] = str(settings.schema_registry_ca_file)
+    return configuration

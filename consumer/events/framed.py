@@ -105,7 +105,7 @@ def protobuf_reader(schema: str) -> Reader:
         name = _message_at(messages, indexes)
         if name != AUDIO_UPLOADED.name:
             raise bad_event(f"Protobuf message {name or indexes!r} is not understood; expected {AUDIO_UPLOADED.name}")
-        message = _AUDIO_UPLOADED()
+        message = AudioUploadedMessage()
         try:
             message.ParseFromString(payload[start:])
         except DecodeError as error:
@@ -180,7 +180,7 @@ def _own_message() -> Any:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{PACKAGE}.{AUDIO_UPLOADED.name}"))
 
 
-_AUDIO_UPLOADED: Final = _own_message()
+AudioUploadedMessage: Final = _own_message()
 
 
 def _message_indexes(payload: bytes) -> tuple[list[int], int]:

@@ -44,7 +44,6 @@ def configure(endpoint: str, service_name: str) -> Callable[[], None]:
 
     Raises ImportError where the extra is not installed.
     """
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
     from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
     from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
     from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
@@ -52,8 +51,7 @@ def configure(endpoint: str, service_name: str) -> Callable[[], None]:
 
     resource = Resource.create({"service.name": service_name, "service.version": __version__})
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=CLOSE_TIMEOUT_SECONDS)
-    provider.add_span_processor(BatchSpanProcessor(exporter))
+    provider.add_span_processor(BatchSpanProcessor(_exporter(endpoint)))
     _tracing.tracer = provider.get_tracer("whisper-consumer", __version__)
     _tracing.parent_of = TraceContextTextMapPropagator().extract
 
@@ -63,6 +61,23 @@ def configure(endpoint: str, service_name: str) -> Callable[[], None]:
         provider.shutdown()
 
     return close
+
+
+def probe(endpoint: str) -> bool:
+    """Whether the collector takes spans, of which this sends none. Raises ImportError as ``configure`` does."""
+    from opentelemetry.sdk.trace.export import SpanExportResult  # noqa: PLC0415
+
+    exporter = _exporter(endpoint)
+    try:
+        return bool(exporter.export([]) is SpanExportResult.SUCCESS)
+    finally:
+        exporter.shutdown()
+
+
+def _exporter(endpoint: str) -> Any:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
+
+    return OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=CLOSE_TIMEOUT_SECONDS)
 
 
 @contextmanager

@@ -18,17 +18,18 @@ import asyncio
 import logging
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import orjson
 
 from consumer.delivery.job import Attempt, Job, Outcome
 from consumer.engine.base import Options
-from consumer.errors import Reason, Rejected, Stage, Unavailable
+from consumer.errors import NotWanted, Reason, Rejected, Stage, Unavailable
 from consumer.identity import transcript_id
 from consumer.observe import spans
 from consumer.observe.logs import bind
@@ -45,7 +46,7 @@ from consumer.pipeline.sidecars import Sidecar
 from consumer.store.byte_budget import ByteBudget, Share
 from consumer.store.checkpoints import CheckpointStore
 from consumer.store.objects import Fetched, ObjectStore
-from consumer.store.results import ResultStore, StoredResult
+from consumer.store.results import Ending, ResultStore, StoredResult
 from consumer.transcriber import Heard, Transcriber
 from schemas import AudioUploaded, JobOptions, Timings, Transcript
 from schemas.job_options import range_seconds
@@ -138,20 +139,10 @@ class Pipeline:
 
     async def given_up(self, job: Job, reason: Reason, stage: Stage | None, message: str) -> None:
         """Leave a note beside the results, for whoever looks for recordings without an answer. Raises Unavailable."""
-        upload = job.upload
-        note = {
-            "reason": reason,
-            "stage": stage,
-            "message": message,
-            "bucket": upload.bucket,
-            "key": upload.key,
-            "eTag": _etag(upload),
-            "topic": job.topic,
-            "partition": job.partition,
-            "offset": job.offset,
-            "time": datetime.now(UTC),
-        }
-        await self._results.put_marker(upload.bucket, upload.key, _etag(upload), orjson.dumps(note))
+        await self._leave(_note(job, reason=reason, stage=stage, message=message), job.upload, "dead-letter")
+
+    async def _leave(self, note: Mapping[str, object], upload: AudioUploaded, ending: Ending) -> None:
+        await self._results.put_marker(upload.bucket, upload.key, _etag(upload), orjson.dumps(note), ending)
 
     async def _identify(self, upload: AudioUploaded, faults: "Faults") -> AudioUploaded:
         """The upload with the ETag that names its bytes."""
@@ -187,18 +178,7 @@ class Pipeline:
         began = time.perf_counter() - spooled.fetch_seconds
         with spooled.share, spooled.fetched.spool, bind(stage=Stage.TRANSCRIBE):
             progress = KeptChannels(name, self._checkpoints, attempt, self._metrics)
-            reporter = Reporter(name, job.upload, self._tell)
-            heard = await self._outages.until_available(
-                lambda: self._transcriber.transcribe(
-                    spooled.fetched.spool,
-                    job.upload.key,
-                    options,
-                    turn=attempt,
-                    kept=progress.of,
-                    on_header=reporter.on_header,
-                    on_passage=reporter.on_passage,
-                )
-            )
+            heard = await self._heard(name, job, spooled.fetched.spool, options, attempt, progress)
         timings = Timings(
             fetch_seconds=round(spooled.fetch_seconds, 3),
             decode_seconds=round(heard.decode_seconds, 3),
@@ -224,6 +204,28 @@ class Pipeline:
             for checkpoint in progress.names:
                 await self._delete_checkpoint(checkpoint)
         return stored
+
+    async def _heard(
+        self, name: str, job: Job, spool: BinaryIO, options: Options, attempt: Attempt, progress: KeptChannels
+    ) -> Heard:
+        """What the transcriber makes of it. What is not wanted is noted beside the results, as ``given_up`` does."""
+        reporter = Reporter(name, job.upload, self._tell)
+        try:
+            return await self._outages.until_available(
+                lambda: self._transcriber.transcribe(
+                    spool,
+                    job.upload.key,
+                    options,
+                    turn=attempt,
+                    kept=progress.of,
+                    on_header=reporter.on_header,
+                    on_passage=reporter.on_passage,
+                )
+            )
+        except NotWanted as reason:
+            note = _note(job, message=str(reason))
+            await self._outages.until_available(lambda: self._leave(note, job.upload, "not-wanted"))
+            raise
 
     async def _fetch(self, upload: AudioUploaded, faults: "Faults") -> _Spooled:
         """The recording, once its bytes fit in the budget. Who waits for an object or an outage holds none of it."""
@@ -292,6 +294,20 @@ class Pipeline:
             metrics.decode_damage.inc()
         if not heard.segments:
             metrics.no_speech.inc()
+
+
+def _note(job: Job, **why: str | None) -> dict[str, object]:
+    """What lies in the place of a result."""
+    return {
+        **why,
+        "bucket": job.upload.bucket,
+        "key": job.upload.key,
+        "eTag": _etag(job.upload),
+        "topic": job.topic,
+        "partition": job.partition,
+        "offset": job.offset,
+        "time": datetime.now(UTC),
+    }
 
 
 def merged(wanted: JobOptions, defaults: Options) -> Options:

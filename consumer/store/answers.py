@@ -13,7 +13,7 @@ from typing import Final, Literal
 import orjson
 
 from consumer.store.results import StoredResult
-from schemas.cloud_event import STRUCTURED_CONTENT_TYPE, source_of
+from schemas.cloud_event import STRUCTURED_HEADERS, source_of
 
 JSON: Final = "application/json"
 
@@ -71,4 +71,4 @@ def _event(stored: StoredResult, data: dict[str, object], mode: Mode) -> Event:
         headers = [(f"ce_{name}", text.encode(errors="replace")) for name, text in attributes.items()]
         return Event((("content-type", JSON.encode()), *headers), orjson.dumps(data))
     value = orjson.dumps({**attributes, "datacontenttype": JSON, "data": data})
-    return Event((("content-type", STRUCTURED_CONTENT_TYPE.encode()),), value)
+    return Event(STRUCTURED_HEADERS, value)

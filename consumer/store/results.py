@@ -6,7 +6,8 @@ Everything about one recording lies under ``results/{sha256(bucket/key)}/``:
    time wrote: the write has the condition that nothing lies there, and who loses the race answers with what does.
 2. A result from which no answer can be made (not JSON, of another recording, fields missing) counts as none: it is
    transcribed again, and the new one replaces it, on condition that nobody did so before.
-3. ``{of the ETag}.dead-letter.json`` says that and why an upload became a dead letter. The latest one stays.
+3. ``{of the ETag}.dead-letter.json`` says that and why an upload became a dead letter, ``.not-wanted.json`` that it
+   was left out once its length was known. The latest one stays.
 
 Results are read tolerantly: another version of the worker may have written them.
 """
@@ -15,7 +16,7 @@ import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from botocore.exceptions import ClientError
@@ -28,6 +29,9 @@ log = logging.getLogger(__name__)
 
 _CONTENT_TYPE = "application/json"
 _TAKEN = {"PreconditionFailed", "412"}
+
+Ending = Literal["dead-letter", "not-wanted"]
+"""How an upload ended that has no result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +111,11 @@ class ResultStore:
             return None
         return StoredResult(self._bucket, key, found, document)
 
-    async def put_marker(self, source_bucket: str, source_key: str, etag: str | None, body: bytes) -> None:
-        """Note that an upload became a dead letter. Raises Unavailable."""
-        key = marker_key(source_bucket, source_key, etag)
+    async def put_marker(
+        self, source_bucket: str, source_key: str, etag: str | None, body: bytes, ending: Ending = "dead-letter"
+    ) -> None:
+        """Note that an upload has no result, and why. Raises Unavailable."""
+        key = marker_key(source_bucket, source_key, etag, ending)
         with self._s3.asking(f"storing {self._bucket}/{key}"):
             await self._s3.put(self._bucket, key, body, content_type=_CONTENT_TYPE)
 
@@ -146,13 +152,13 @@ def result_key(transcript_id: str, source_bucket: str, source_key: str) -> str:
     return f"{source_prefix(source_bucket, source_key)}{transcript_id}.json"
 
 
-def marker_key(source_bucket: str, source_key: str, etag: str | None) -> str:
-    """Key of the note that an upload became a dead letter; ``unknown`` where its ETag never was known.
+def marker_key(source_bucket: str, source_key: str, etag: str | None, ending: Ending = "dead-letter") -> str:
+    """Key of the note that an upload has no result; ``unknown`` where its ETag never was known.
 
     An ETag is what a sender says it is, of any length and with any character: hence its digest.
     """
     name = hashlib.sha256(etag.encode()).hexdigest() if etag else "unknown"
-    return f"{source_prefix(source_bucket, source_key)}{name}.dead-letter.json"
+    return f"{source_prefix(source_bucket, source_key)}{name}.{ending}.json"
 
 
 def _document(body: bytes, transcript_id: str) -> Mapping[str, Any] | None:

@@ -11,6 +11,8 @@ from consumer.operate.doctor import Check, examine
 from consumer.operate.kafka_server import KafkaServer
 from consumer.operate.network import free_ports
 from consumer.operate.seaweed_server import SeaweedServer
+from tests.support.apicurio import ApicurioServer
+from tests.support.collector import running_collector
 from tests.support.minio import MinioServer
 from tests.support.s3 import lent_keys, new_bucket, s3_client
 
@@ -132,6 +134,26 @@ async def test_topics(environment: pytest.MonkeyPatch, kafka: KafkaServer) -> No
 
     environment.setenv("KAFKA_MAX_RECORD_BYTES", str(1_048_588 - HEADER_BYTES))
     assert (await examined())[f"size limit of {dead_letters}"].ok
+
+
+async def test_a_schema_registry(environment: pytest.MonkeyPatch, schema_registry: ApicurioServer) -> None:
+    assert "schema registry" not in await examined()
+    environment.setenv("SCHEMA_REGISTRY_URL", schema_registry.url)
+    assert (await examined())["schema registry"].ok
+    environment.setenv("SCHEMA_REGISTRY_URL", f"http://127.0.0.1:{free_ports(1)[0]}")
+    check = (await examined())["schema registry"]
+    assert check.ok is False
+    assert "SCHEMA_REGISTRY_URL" in check.advice
+
+
+async def test_a_collector_of_spans(environment: pytest.MonkeyPatch) -> None:
+    assert "span collector" not in await examined()
+    async with running_collector() as collector:
+        environment.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint)
+        assert (await examined())["span collector"].ok
+    check = (await examined())["span collector"]
+    assert check.ok is False
+    assert "OTEL_EXPORTER_OTLP_ENDPOINT" in check.advice
 
 
 async def test_artifacts_on_disk(environment: pytest.MonkeyPatch, artifacts_dir: Path) -> None:

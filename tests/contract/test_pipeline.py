@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 from urllib.parse import urlsplit
@@ -20,7 +21,7 @@ from types_aiobotocore_s3 import S3Client
 from consumer.audio.decoder import Decoder
 from consumer.delivery.job import Job, Outcome
 from consumer.engine.base import Options
-from consumer.errors import Reason, Rejected, Stage, Unavailable
+from consumer.errors import NotWanted, Reason, Rejected, Stage, Unavailable
 from consumer.formats import Format, render
 from consumer.observe.metrics import Metrics
 from consumer.operate.seaweed_server import SeaweedServer
@@ -133,6 +134,7 @@ def make(decoder: Decoder, requests: S3, results_bucket: str) -> Make:
         allowed: Allowed | None = None,
         max_in_flight_bytes: int = 100 * MIB,
         checkpoint_audio_seconds: float = 60,
+        min_duration_seconds: float = 0,
     ) -> Made:
         engine = engine or SilentEngine()
         metrics = Metrics(CollectorRegistry())
@@ -140,7 +142,13 @@ def make(decoder: Decoder, requests: S3, results_bucket: str) -> Make:
             ObjectStore(to_recordings),
             ResultStore(to_results, results_bucket),
             CheckpointStore(to_results, results_bucket),
-            Transcriber(decoder, engine, metrics, checkpoint_audio_seconds=checkpoint_audio_seconds),
+            Transcriber(
+                decoder,
+                engine,
+                metrics,
+                checkpoint_audio_seconds=checkpoint_audio_seconds,
+                min_duration_seconds=min_duration_seconds,
+            ),
             Outages(metrics),
             metrics,
             defaults=Options(),
@@ -639,6 +647,21 @@ async def test_what_is_given_up_leaves_a_marker(make: Make, client: S3Client, bu
         job_of(AudioUploaded(bucket=bucket, key=KEY)), Reason.MISSING, Stage.FETCH, "nothing was known"
     )
     assert marker_key(bucket, KEY, None) in await keys(client, results_bucket)
+
+
+async def test_what_is_not_wanted_leaves_a_marker(
+    make: Make, client: S3Client, bucket: str, results_bucket: str, sample: Path
+) -> None:
+    upload = await uploaded(client, bucket, sample.read_bytes())
+    made = make(min_duration_seconds=30)
+    with pytest.raises(NotWanted):
+        await done(made, upload)
+    (key,) = await keys(client, results_bucket)
+    assert upload.etag is not None
+    assert key == marker_key(upload.bucket, upload.key, upload.etag, "not-wanted")
+    answer = await client.get_object(Bucket=results_bucket, Key=key)
+    assert "MIN_DURATION_SECONDS" in json.loads(await answer["Body"].read())["message"]
+    assert made.metric("in_flight_bytes") == 0
 
 
 async def test_a_marker_that_cannot_be_written_is_an_outage(make: Make, s3: SeaweedServer, bucket: str) -> None:

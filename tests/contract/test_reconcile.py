@@ -25,7 +25,7 @@ from consumer.operate.reconcile import ReconcileOptions, reconcile_bucket
 from consumer.operate.reconcile.events import RECONCILED
 from consumer.operate.seaweed_server import SeaweedServer
 from consumer.settings import WorkerSettings, load
-from consumer.store.results import marker_key, result_key
+from consumer.store.results import Ending, marker_key, result_key
 from tests.support.kafka_clients import KafkaClients, kafka_clients
 from tests.support.minio import MinioServer
 from tests.support.s3 import S3Server, new_bucket, s3_client
@@ -73,9 +73,9 @@ class Scene:
             Bucket=self.results, Key=where, Body=b"{}", Metadata={k.replace("_", "-"): v for k, v in metadata.items()}
         )
 
-    async def give_up(self, key: str, etag: str | None) -> None:
-        """Store a dead-letter marker as the worker does."""
-        await self.client.put_object(Bucket=self.results, Key=marker_key(self.bucket, key, etag), Body=b"{}")
+    async def give_up(self, key: str, etag: str | None, ending: Ending = "dead-letter") -> None:
+        """Store a marker as the worker does."""
+        await self.client.put_object(Bucket=self.results, Key=marker_key(self.bucket, key, etag, ending), Body=b"{}")
 
     async def later(self) -> None:
         """Wait until the store gives a later time than to everything so far."""
@@ -184,15 +184,19 @@ async def _announce_odd_keys(scene: Scene) -> None:
 async def test_what_is_covered_or_no_recording_is_left(scene: Scene) -> None:
     await scene.answer("late.wav")
     await scene.later()
-    etags = {key: await scene.record(key) for key in ("none.wav", "result.wav", "dead.wav", "late.wav", "old.wav")}
+    etags = {
+        key: await scene.record(key)
+        for key in ("none.wav", "result.wav", "dead.wav", "short.wav", "late.wav", "old.wav")
+    }
     await scene.record("folder/", b"")
     await scene.record("empty.wav", b"")
     await scene.answer("result.wav")
     await scene.give_up("dead.wav", etags["dead.wav"])
     await scene.give_up("old.wav", "of-earlier-bytes")
+    await scene.give_up("short.wav", etags["short.wav"], "not-wanted")
     assert sorted(await scene.reconcile()) == ["late.wav", "none.wav", "old.wav"]
-    assert "7 keys" in scene.notes
-    assert "2 covered by a result or a dead letter" in scene.notes
+    assert "8 keys" in scene.notes
+    assert "3 covered by a result, a dead letter or a skip" in scene.notes
     assert "2 without bytes" in scene.notes
 
     await scene.answer("late.wav", "2")

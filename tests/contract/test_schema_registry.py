@@ -1,5 +1,6 @@
 """Values with schemas of a real registry, as Confluent's own serializers write them."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,9 +11,10 @@ from google.protobuf import json_format
 
 from consumer.delivery.schema_registry import SchemaRegistry, registry_configuration
 from consumer.errors import Rejected, Unavailable
-from consumer.events.framed import _AUDIO_UPLOADED
+from consumer.events.framed import AudioUploadedMessage
+from consumer.operate.explain import explained, registry_reader, report
 from consumer.operate.network import LOOPBACK, free_ports
-from consumer.settings import KafkaSettings
+from consumer.settings import RegistrySettings
 from schemas.registered import protobuf
 from tests.support.apicurio import ApicurioServer, registry_client, serialized
 
@@ -46,7 +48,7 @@ async def test_the_checked_in_protobuf_schema_is_one_for_the_registry(
     client: AsyncSchemaRegistryClient, registry: SchemaRegistry
 ) -> None:
     schema_id = await client.register_schema("text-value", Schema(protobuf(), "PROTOBUF"))
-    payload = json_format.ParseDict(EVENT, _AUDIO_UPLOADED()).SerializeToString()
+    payload = json_format.ParseDict(EVENT, AudioUploadedMessage()).SerializeToString()
     value = b"\x00" + schema_id.to_bytes(4, "big") + b"\x00" + payload
     assert json.loads(await registry.as_json(value) or b"") == EVENT
 
@@ -70,7 +72,7 @@ async def test_everything_else_is_left_as_it_is(registry: SchemaRegistry) -> Non
 
 
 async def test_a_schema_that_is_not_there_is_the_records_fault(registry: SchemaRegistry) -> None:
-    with pytest.raises(Rejected, match="has no schema 12345"):
+    with pytest.raises(Rejected, match="does not have schema 12345"):
         await registry.as_json(b"\x00" + (12345).to_bytes(4, "big") + b"x")
 
 
@@ -96,11 +98,26 @@ async def test_an_outage_is_one_and_is_over_when_the_registry_is_back(
     await elsewhere.close()
 
 
+async def test_explain_reads_it_as_a_worker_does(
+    client: AsyncSchemaRegistryClient, schema_registry: ApicurioServer
+) -> None:
+    value = await serialized(client, "avro", EVENT, "explained")
+
+    def shown(url: str) -> str:
+        with registry_reader(RegistrySettings(schema_registry_url=url)) as as_json:
+            return report(explained({}, None, value, as_json))
+
+    text = await asyncio.to_thread(shown, schema_registry.url)
+    assert text.startswith("taken for: value with a schema of the registry > ")
+    assert "ä.wav" in text
+    with pytest.raises(Unavailable, match="does not answer"):
+        await asyncio.to_thread(shown, f"http://{LOOPBACK}:{free_ports(1)[0]}")
+
+
 def test_credentials_and_certificates_come_from_the_settings(tmp_path: Path) -> None:
     ca_file = tmp_path / "ca.pem"
     ca_file.touch()
-    settings = KafkaSettings(
-        kafka_bootstrap_servers=("kafka:9092",),
+    settings = RegistrySettings(
         schema_registry_url="https://registry/",
         schema_registry_username="worker",
         schema_registry_password="secret",

@@ -21,7 +21,7 @@ from consumer.engine.artifacts.digests import Digest
 from consumer.engine.artifacts.downloads import download
 from consumer.engine.artifacts.files import locked
 from consumer.engine.artifacts.progress import Silent
-from consumer.events.framed import _AUDIO_UPLOADED
+from consumer.events.framed import AudioUploadedMessage
 from consumer.operate.network import LOOPBACK, answers_ok, free_ports
 from consumer.operate.process import ChildProcess, Service
 from schemas.registered import avro
@@ -110,8 +110,8 @@ async def serialized(client: AsyncSchemaRegistryClient, kind: str, event: dict[s
     elif kind == "json":
         serializer = await AsyncJSONSerializer(_JSON_SCHEMA, client)
     else:
-        serializer = await AsyncProtobufSerializer(_AUDIO_UPLOADED, client)
-        value = json_format.ParseDict(event, _AUDIO_UPLOADED())
+        serializer = await AsyncProtobufSerializer(AudioUploadedMessage, client)
+        value = json_format.ParseDict(event, AudioUploadedMessage())
     async with asyncio.timeout(60):
         found = await serializer(value, context)
     assert isinstance(found, bytes)

@@ -53,6 +53,14 @@ def test_a_line_that_is_no_record_is_answered_too() -> None:
         assert '"value_b64"' in found["why"]
 
 
+def test_a_person_reads_which_options_would_be_ignored() -> None:
+    event = own("a.wav") | {"options": {"language": "en", "words": False, "colour": "red"}}
+    shown = report(explained({}, None, orjson.dumps(event)))
+    assert "language:" in shown
+    assert "words:        False" in shown
+    assert "colour (ignored): there is no such option" in shown
+
+
 def test_a_person_reads_the_way_in_and_every_fact() -> None:
     shown = report(explained({}, None, orjson.dumps(sqs(aws("my call.wav")))))
     assert shown.splitlines()[0] == "taken for: SQS message > AWS S3 notification"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from consumer.errors import Rejected
 from consumer.events import Uploads, parse
 from consumer.events.framed import (
-    _AUDIO_UPLOADED,
+    AudioUploadedMessage,
     Framed,
     as_json,
     avro_reader,
@@ -46,7 +46,7 @@ FULL: dict[str, Any] = {
         "priority": "high",
     },
 }
-SERIALIZED = base64.b64encode(_AUDIO_UPLOADED.DESCRIPTOR.file.serialized_pb).decode()
+SERIALIZED = base64.b64encode(AudioUploadedMessage.DESCRIPTOR.file.serialized_pb).decode()
 BARE = {"bucket": "calls", "key": "a.wav"}
 
 
@@ -70,7 +70,7 @@ def test_the_own_event_says_the_same_in_each_format(event: dict[str, Any]) -> No
     expected = upload_in(event)
     assert expected.options.ignored == ()
     assert upload_in(avro_reader(avro())(written(avro(), event))) == expected
-    payload = b"\x00" + json_format.ParseDict(event, _AUDIO_UPLOADED()).SerializeToString()
+    payload = b"\x00" + json_format.ParseDict(event, AudioUploadedMessage()).SerializeToString()
     assert upload_in(protobuf_reader(protobuf())(payload)) == expected
     assert upload_in(json_reader(orjson.dumps(event))) == expected
 

@@ -125,12 +125,15 @@ def test_a_wrong_value_is_shown_with_what_is_allowed(
 def test_rules_over_two_variables_come_with_all_the_others(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("KAFKA_SECURITY_PROTOCOL", "SASL_SSL")
     environment.setenv("INPUT_BUCKETS", "transcripts")
+    environment.setenv("USE_WHISPER_LIBRARY", "false")
+    environment.setenv("WHISPER_CARRY_CONTEXT", "true")
     environment.delenv("MINIO_ENDPOINT")
     assert problems() == [
         "KAFKA_SASL_PASSWORD is not set: needed, since KAFKA_SECURITY_PROTOCOL asks for SASL",
         "KAFKA_SASL_USERNAME is not set: needed, since KAFKA_SECURITY_PROTOCOL asks for SASL",
         "MINIO_ENDPOINT is not set: URL of the S3 endpoint.",
         "RESULTS_BUCKET='transcripts': must not be one of INPUT_BUCKETS: results must lie in a bucket of their own",
+        "WHISPER_CARRY_CONTEXT='true': needs USE_WHISPER_LIBRARY=true: with whisper-cli nothing is carried",
     ]
 
 

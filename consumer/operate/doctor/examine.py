@@ -8,10 +8,20 @@ from pydantic_settings import BaseSettings
 
 from consumer.operate.doctor.artifacts import check_artifacts
 from consumer.operate.doctor.check import Check
+from consumer.operate.doctor.collector import check_collector
 from consumer.operate.doctor.host import check_cpu, check_memory, check_spool
 from consumer.operate.doctor.kafka import check_kafka
+from consumer.operate.doctor.registry import check_registry
 from consumer.operate.doctor.store import check_buckets, check_store
-from consumer.settings import EngineSettings, KafkaSettings, SettingsError, StoreSettings, WorkerSettings, load
+from consumer.settings import (
+    EngineSettings,
+    KafkaSettings,
+    RegistrySettings,
+    SettingsError,
+    StoreSettings,
+    WorkerSettings,
+    load,
+)
 
 NETWORK_TIMEOUT_SECONDS = 15.0
 ARTIFACTS_TIMEOUT_SECONDS = 120.0  # a large model is read from end to end
@@ -20,7 +30,7 @@ S = TypeVar("S", bound=BaseSettings)
 
 
 async def examine() -> list[Check]:
-    """Look at settings, host, artifacts, object store and Kafka.
+    """Look at settings, host, artifacts, object store, Kafka, and what else the settings name.
 
     What the settings are not enough for is listed as not looked at. Raises nothing that a wrong setup causes.
     """
@@ -42,6 +52,8 @@ async def examine() -> list[Check]:
         _with(StoreSettings, "object store", check_store, NETWORK_TIMEOUT_SECONDS),
         _with(WorkerSettings, "buckets", check_buckets, NETWORK_TIMEOUT_SECONDS),
         _with(KafkaSettings, "Kafka", check_kafka, NETWORK_TIMEOUT_SECONDS),
+        _with(RegistrySettings, "schema registry", check_registry, NETWORK_TIMEOUT_SECONDS),
+        _with(WorkerSettings, "span collector", check_collector, NETWORK_TIMEOUT_SECONDS),
     )
     return [_check_settings(), *(check for group in groups for check in group)]
 

@@ -3,8 +3,8 @@
 1. An object without bytes is a folder marker or an empty file: no recording.
 2. What changed before ``since`` is not asked about.
 3. What is younger than ``min_age`` may still be on its way through the topic.
-4. A result covers the recording, a dead-letter marker does too, unless it is older: then the recording was
-   overwritten since, and the notification of that was lost.
+4. A result covers the recording, a marker (of a dead letter, or of what was not wanted) does too, unless it is older:
+   then the recording was overwritten since, and the notification of that was lost.
 5. A result or marker that is known to be of other bytes never does. A result known to be of the same bytes does at any
    age: they were uploaded again, and the worker answers that with the result as it lies there.
 6. Where results of one model alone count, one whose model is not known does not.
@@ -28,7 +28,7 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A result or a dead-letter marker that lies with the results of a recording."""
+    """A result or a marker that lies with the results of a recording."""
 
     is_marker: bool
     modified: datetime
@@ -53,7 +53,7 @@ class Decision(StrEnum):
     """What becomes of an object; the value says so after a number."""
 
     ENQUEUE = "enqueued"
-    COVERED = "covered by a result or a dead letter"
+    COVERED = "covered by a result, a dead letter or a skip"
     IN_FLIGHT = "younger than --min-age, left as in flight"
     OLDER = "older than --since"
     EMPTY = "without bytes"

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_args
 
 from botocore.exceptions import ClientError
 
@@ -13,7 +13,7 @@ from consumer.operate.reconcile.decision import Entry, Recording
 from consumer.outages import delays
 from consumer.store.boto import asking
 from consumer.store.failures import error_code
-from consumer.store.results import marker_key, source_prefix
+from consumer.store.results import Ending, marker_key, source_prefix
 
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _TRIES = 5  # with the pauses of consumer.outages: some 5 s
-_MARKER_SUFFIX = ".dead-letter.json"
+_ENDINGS: dict[str, Ending] = {f".{ending}.json": ending for ending in get_args(Ending)}
 # User metadata of a result: the digest of the weights that made it, and the ETag of the bytes that it is of.
 _WEIGHTS = "weights-sha256"
 _ETAG = "etag"
@@ -68,8 +68,9 @@ class StoreListing:
 
     async def _entry(self, key: str, modified: datetime, recording: Recording) -> Entry:
         """What lies there; a result is asked only where its age or its model leaves open whether it counts."""
-        if key.endswith(_MARKER_SUFFIX):
-            names = {marker_key(self._bucket, recording.key, etag): etag is not None for etag in (recording.etag, None)}
+        if ending := next((_ENDINGS[suffix] for suffix in _ENDINGS if key.endswith(suffix)), None):
+            etags = (recording.etag, None)
+            names = {marker_key(self._bucket, recording.key, etag, ending): etag is not None for etag in etags}
             return Entry(True, modified, names[key] or None if key in names else False)
         if not self._with_weights and modified >= recording.modified:
             return Entry(False, modified)
