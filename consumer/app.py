@@ -7,10 +7,13 @@ import asyncio
 import gc
 import logging
 import os
+import platform
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
@@ -38,8 +41,9 @@ from consumer.events import Filters
 from consumer.extras import needs_extra
 from consumer.formats import Format
 from consumer.health import WorkerHealth
-from consumer.memory import affordable_in_flight, memory_limit_bytes, resident_bytes
+from consumer.memory import affordable_in_flight, foreseen_bytes, memory_limit_bytes, resident_bytes
 from consumer.observe import logs, spans
+from consumer.observe.disks import watch_disks
 from consumer.observe.http import HttpServer
 from consumer.observe.metrics import Metrics
 from consumer.outages import Outages
@@ -65,6 +69,9 @@ async def run_worker(settings: WorkerSettings) -> None:
     logs.configure(settings.log_level, settings.log_format)
     logger.info("whisper-consumer %s starts", __version__)
     metrics = Metrics(CollectorRegistry())
+    metrics.build_info.info({"version": __version__, "python": platform.python_version()})
+    metrics.drain_budget_seconds.set(settings.shutdown_grace_seconds)
+    watch_disks(metrics, settings.whisper_artifacts_dir, settings.spool_dir or Path(tempfile.gettempdir()))
     outages = Outages(metrics)
     health = WorkerHealth(metrics, outages)
     async with AsyncExitStack() as stack:
@@ -132,6 +139,7 @@ async def _start(
     stack: AsyncExitStack,
 ) -> Worker:
     health.enter("fetching artifacts")
+    began = time.monotonic()
     directory = await pull(
         settings.whisper_model_size,
         settings.whisper_artifacts_dir,
@@ -143,6 +151,7 @@ async def _start(
     artifacts = await asyncio.to_thread(
         artifacts_in, directory, settings.whisper_model_size, settings.whisper_precision
     )
+    metrics.artifact_pull_seconds.set(time.monotonic() - began)
     health.enter("loading the model")
     transcriber = await stack.enter_async_context(
         transcribing(
@@ -256,7 +265,7 @@ def _worker(
         breaker,
         outages,
         metrics,
-        WorkerLimits(_in_flight(settings), settings.shutdown_grace_seconds),
+        WorkerLimits(_in_flight(settings, metrics), settings.shutdown_grace_seconds),
     )
 
 
@@ -320,17 +329,22 @@ def _sidecars(settings: WorkerSettings) -> Sidecars:
     )
 
 
-def _in_flight(settings: WorkerSettings) -> int:
+def _in_flight(settings: WorkerSettings, metrics: Metrics) -> int:
     """MAX_IN_FLIGHT, or as many recordings as memory suffices for where that is less."""
+    limit_bytes = memory_limit_bytes()
+    metrics.memory_limit_bytes.set(limit_bytes)
     if not settings.use_whisper_library:
         return settings.max_in_flight  # each process of the command line loads a model of its own
     n_states = settings.whisper_states or usable_cpus()
-    affordable = affordable_in_flight(memory_limit_bytes(), resident_bytes(), n_states, settings.whisper_model_size)
+    now_bytes = resident_bytes()
+    affordable = affordable_in_flight(limit_bytes, now_bytes, n_states, settings.whisper_model_size)
     if affordable < settings.max_in_flight:
         logger.warning(
             "memory suffices for %d recordings in flight, not for MAX_IN_FLIGHT=%d", affordable, settings.max_in_flight
         )
-    return min(affordable, settings.max_in_flight)
+    n_in_flight = min(affordable, settings.max_in_flight)
+    metrics.memory_predicted_bytes.set(foreseen_bytes(now_bytes, n_states, settings.whisper_model_size, n_in_flight))
+    return n_in_flight
 
 
 class LogProgress:

@@ -43,6 +43,7 @@ class WorkerHealth:
         self._phase = "starting"
         self._loop_tick = time.monotonic()
         self._consumer: Consumes | None = None
+        metrics.ready.set_function(lambda: float(self.ready()[0]))
 
     @property
     def loop_tick(self) -> float:

@@ -55,10 +55,19 @@ def affordable_in_flight(limit_bytes: int, resident_bytes: int, n_states: int, m
     ``limit_bytes`` is what the process may use in all, ``resident_bytes`` what it uses with the model loaded and
     before the first recording. ``model_size`` is one of ``settings.ModelSize``.
     """
+    free = limit_bytes - foreseen_bytes(resident_bytes, n_states, model_size, 0)
+    return max(1, free // _recording_bytes(n_states))
+
+
+def foreseen_bytes(resident_bytes: int, n_states: int, model_size: str, n_in_flight: int) -> int:
+    """What worker and decoders use with so many recordings in flight; see ``affordable_in_flight``."""
     width = next(width for name, width in _WIDTHS.items() if model_size.startswith(name))
     first_use = n_states * width * STATE_WIDTH_BYTES
-    free = limit_bytes - resident_bytes - RESERVE_BYTES - first_use
-    return max(1, free // (RECORDING_BYTES + (n_states + 1) * WINDOW_BYTES))
+    return resident_bytes + RESERVE_BYTES + first_use + n_in_flight * _recording_bytes(n_states)
+
+
+def _recording_bytes(n_states: int) -> int:
+    return RECORDING_BYTES + (n_states + 1) * WINDOW_BYTES
 
 
 def memory_limit_bytes(root: Path = cgroups.ROOT, own: Path = cgroups.OWN, proc: Path = Path("/proc")) -> int:

@@ -173,7 +173,7 @@ class EngineSettings(BaseSettings):
 
     @field_validator("whisper_carry_context")
     @classmethod
-    def _library_carries(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 - as pydantic calls it
+    def _library_carries(cls, value: bool, info: ValidationInfo) -> bool:
         if value and info.data.get("use_whisper_library") is False:
             raise ValueError("needs USE_WHISPER_LIBRARY=true: with whisper-cli nothing is carried")
         return value

@@ -16,7 +16,7 @@ from consumer.delivery.deadletters import Verdict, headers_of, verdict_on
 from consumer.delivery.failures import failed_event
 from consumer.delivery.job import Attempt, Headers, Job, Outcome, SourceRecord, Work
 from consumer.errors import NotWanted, Reason, Rejected, Stage
-from consumer.events import Filters, Parsed, Skip, SkipKind, Trace, Uploads, check_buckets, parse, trace_in
+from consumer.events import Filters, Parsed, Skip, SkipKind, Trace, Uploads, check_buckets, parse, trace_id_of, trace_in
 from consumer.observe import spans
 from consumer.observe.metrics import EventKind, Metrics, RecordOutcome
 from consumer.outages import Outages
@@ -47,6 +47,9 @@ class Answer:
     messages: tuple[Message, ...] = ()
     reason: Reason | None = None
     """Of a dead letter."""
+    audio_seconds: tuple[float, ...] = ()
+    """Of each recording that was transcribed."""
+    trace_id: str | None = None
 
 
 AsJson = Callable[[bytes | None], Awaitable[bytes | None]]
@@ -130,11 +133,13 @@ class RecordHandler:
         results = [await self._do(job, attempt, context.record.timestamp_ms) for job in jobs]
         if not any(results):
             return Answer(RecordOutcome.SKIPPED)
-        messages = tuple(self._message(context, result) for result in results if isinstance(result, Outcome))
+        outcomes = [result for result in results if isinstance(result, Outcome)]
+        messages = tuple(self._message(context, outcome) for outcome in outcomes)
         verdicts = [result for result in results if isinstance(result, Verdict)]
         if verdicts:
             return self._dead_letter(context, verdicts[0], (*messages, *self._failures(context, jobs, results)))
-        return Answer(RecordOutcome.COMPLETED, messages)
+        lengths = tuple(outcome.audio_seconds for outcome in outcomes)
+        return Answer(RecordOutcome.COMPLETED, messages, audio_seconds=lengths, trace_id=trace_id_of(context.trace))
 
     async def _do(self, job: Job, attempt: Attempt, timestamp_ms: int) -> Outcome | Verdict | None:
         """Do the work of one job; the verdict where it can never succeed, None where nothing is to be done."""

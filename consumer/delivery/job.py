@@ -48,6 +48,8 @@ class Outcome:
     key: bytes
     value: bytes = field(repr=False)
     headers: Headers = ()
+    audio_seconds: float = 0.0
+    """Of the recording."""
 
 
 class Attempt(Protocol):

@@ -166,6 +166,11 @@ class Membership:
         offsets = await self._log_offsets([name], "beginning")
         return int(offsets[name])
 
+    async def end_offsets(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
+        """The offset that the next record of each partition will have. Raises Unavailable."""
+        found = await self._log_offsets([aiokafka.TopicPartition(*name) for name in partitions], "end")
+        return {TopicPartition(*name): offset for name, offset in found.items()}
+
     async def _log_offsets(self, names: Sequence[Any], which: Literal["beginning", "end"]) -> dict[Any, int]:
         """An end of the log of each partition. Raises Unavailable.
 

@@ -252,6 +252,13 @@ class Partitions:
         """Offsets that were read and are not finished, in all open partitions."""
         return sum(held.tracker.unfinished_count for held in self._held.values() if held.tracker)
 
+    def unanswered(self, ends: Mapping[TopicPartition, int]) -> int:
+        """Records up to the ends of open partitions that are not finished; an end is the offset of the next record."""
+        open_ends = [
+            (tracker, end) for name, end in ends.items() if (held := self._if_open(name)) and (tracker := held.tracker)
+        ]
+        return sum(max(0, end - tracker.low_water - len(tracker.finished_above())) for tracker, end in open_ends)
+
     # ---- assignments
 
     def revoke(self) -> None:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from consumer.delivery.attempt import RecordAttempt
-from consumer.delivery.breaker import Breaker
+from consumer.delivery.breaker import OWN_FAULTS, Breaker
 from consumer.delivery.handling import Answer
 from consumer.delivery.job import Attempt, SourceRecord
 from consumer.delivery.membership import Membership, MembershipOptions
@@ -31,7 +31,8 @@ from consumer.delivery.quarantine import Quarantine
 from consumer.errors import Unavailable
 from consumer.observe import spans
 from consumer.observe.logs import bind
-from consumer.observe.metrics import Metrics, RecordOutcome
+from consumer.observe.metrics import Metrics, Promptness, RecordOutcome
+from consumer.observe.objective import is_prompt
 from consumer.outages import Outages, delays
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 IDLE_POLL_SECONDS = 0.5  # a poll returns at once when there are records; this bounds the ticks without any
 FULL_POLL_SECONDS = 0.25  # how often a worker without a free slot polls; well below any max.poll.interval
 HAND_BACK_TIMEOUT_SECONDS = 10.0
+LAG_INTERVAL_SECONDS = 15.0  # as often as a Prometheus looks by default
 CLOSE_TIMEOUT_SECONDS = 5.0  # each: for cancelled work to end, for the last commit, for leaving the group
 MAX_PARKED = 1000  # records that wait for their own object; beyond, they take up slots like all others
 
@@ -110,6 +112,7 @@ class Worker:
         self._background: set[asyncio.Task[None]] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self._progress = asyncio.Event()  # work ended, or the worker is to stop
+        self._opened_anew = asyncio.Event()  # partitions, so that the lag is another
         self._stopping = asyncio.Event()
         self._defect: BaseException | None = None
         self._rejoin_pauses = delays()
@@ -135,6 +138,7 @@ class Worker:
         """Join the group and work until ``stop``. Outages are waited for; only a defect ends it by an error."""
         self.running, self.last_tick = True, time.monotonic()
         self._start(self._settlement.run(), self._background)
+        self._start(self._watch_lag(), self._background)
         try:
             await self._unless_stopping(self._outages.until_available(self._membership.start))
             while not self._stopping.is_set():
@@ -263,20 +267,33 @@ class Worker:
             with spans.span("publish", messages=len(answer.messages)):
                 is_settled = await self._settlement.settle(work, answer)
             if is_settled:
-                self._count(answer)
+                self._count(record, answer)
             else:
                 log.info("answered a record of a partition that went to another worker meanwhile")
 
-    def _count(self, answer: Answer) -> None:
+    def _count(self, record: SourceRecord, answer: Answer) -> None:
         self._metrics.records_finished.labels(answer.outcome).inc()
         if answer.reason is not None:
             self._metrics.dead_letters.labels(answer.reason).inc()
+        self._measure_promptness(record, answer)
         if answer.outcome is not RecordOutcome.SKIPPED:
             was_tripped = self._breaker.tripped
             self._breaker.note(answer.reason)
             if self._breaker.tripped and not was_tripped:
                 self._metrics.intake_stopped.set(1)
                 log.critical("no more work is taken: %s", self._breaker.tripped)
+
+    def _measure_promptness(self, record: SourceRecord, answer: Answer) -> None:
+        """How long the answer took, against what is promised. A record may have no timestamp."""
+        seconds = max(0.0, time.time() - record.timestamp_ms / 1000)
+        outcomes = [Promptness.MISSED] if answer.reason in OWN_FAULTS else []
+        if record.timestamp_ms > 0 and answer.audio_seconds:
+            exemplar = {"trace_id": answer.trace_id} if answer.trace_id else None
+            self._metrics.event_to_transcript_seconds.observe(seconds, exemplar)
+            prompt = (is_prompt(seconds, audio_seconds) for audio_seconds in answer.audio_seconds)
+            outcomes += [Promptness.MET if in_time else Promptness.MISSED for in_time in prompt]
+        for outcome in outcomes:
+            self._metrics.objective.labels(outcome).inc()
 
     def _ended(self, work: InFlight, task: asyncio.Task[None]) -> None:
         del self._tasks[work]
@@ -331,6 +348,7 @@ class Worker:
             self._opened(name, self._partitions.open(name, known))
         self._pause(everything=not self._free_slots())
         self._settlement.touch()
+        self._opened_anew.set()
 
     def _opened(self, name: TopicPartition, opening: Opening) -> None:
         self._membership.seek(name, opening.position)
@@ -385,9 +403,10 @@ class Worker:
 
         Records that wait for their own object are not waited for: nothing is lost when they are tried elsewhere.
         """
-        deadline = time.monotonic() + self._limits.shutdown_grace_seconds
-        while self._tasks.keys() - self._parked and time.monotonic() < deadline:
+        began, grace_seconds = time.monotonic(), self._limits.shutdown_grace_seconds
+        while self._tasks.keys() - self._parked and time.monotonic() < began + grace_seconds:
             await self._run_once()
+            self._metrics.drain_seconds.set(time.monotonic() - began)
         if self._tasks:
             log.warning("%d records are left to whoever takes over", len(self._tasks))
 
@@ -418,6 +437,19 @@ class Worker:
     def _set_joined(self, *, joined: bool, partitions: int) -> None:
         self.joined = joined
         self._metrics.assigned_partitions.set(partitions)
+
+    async def _watch_lag(self) -> None:
+        """Ask for the ends of the partitions: while they are paused nothing else tells how they grow."""
+        while True:
+            if names := self._partitions.assigned - self._partitions.closed:
+                with suppress(Unavailable):  # told by whoever cannot do without the broker
+                    self._metrics.lag.set(self._partitions.unanswered(await self._membership.end_offsets(names)))
+            else:
+                self._metrics.lag.set(0)
+            self._opened_anew.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAG_INTERVAL_SECONDS):
+                    await self._opened_anew.wait()
 
     def _observe(self) -> None:
         oldest = min((work.since for work in self._tasks), default=None)

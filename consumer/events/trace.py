@@ -15,6 +15,11 @@ _MAX_CHARACTERS: Final = 512
 """Of both, as the standard asks carriers to take at least."""
 
 
+def trace_id_of(trace: Trace) -> str | None:
+    """Its trace id, 32 hexadecimal digits."""
+    return trace[0][1].split("-")[1] if trace else None
+
+
 def trace_of(attributes: Mapping[str, object]) -> Trace:
     """The trace context in headers or attributes, whose names are in small letters."""
     parent, state = attributes.get("traceparent"), attributes.get("tracestate")

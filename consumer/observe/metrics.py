@@ -46,6 +46,20 @@ class TransactionOutcome(StrEnum):
     ABORTED = "aborted"
 
 
+class Promptness(StrEnum):
+    """Whether a recording was answered in time, see ``observe.objective``."""
+
+    MET = "met"
+    MISSED = "missed"
+
+
+class Disk(StrEnum):
+    """A place on a disk that may become full."""
+
+    ARTIFACTS = "artifacts"
+    SPOOL = "spool"
+
+
 class Doubt(StrEnum):
     """Why a pass of the model is made again: of its text, which had a shortened context, or of the language."""
 
@@ -66,6 +80,8 @@ TIMED_STAGES = (Stage.FETCH, Stage.DECODE, Stage.TRANSCRIBE, Stage.STORE)
 STAGE_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200)
 WINDOW_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 PUBLISH_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+# From the upload on, so a queue's hours are in it.
+ANSWER_BUCKETS = (0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 86400)
 LAG_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 # Dimensionless: processing time for a second of audio; 1 is as fast as it is spoken.
 FACTOR_BUCKETS = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5)
@@ -79,6 +95,7 @@ class Metrics:
         self._define_delivery()
         self._define_pipeline()
         self._define_engine()
+        self._define_worker()
         ProcessCollector(registry=registry)
 
     def _define_delivery(self) -> None:
@@ -149,6 +166,30 @@ class Metrics:
             PUBLISH_BUCKETS,
             "seconds",
         )
+        self.lag = self._gauge(
+            "lag", "Records of the assigned partitions that are not answered yet, those in flight included."
+        )
+        self.event_to_transcript_seconds = self._histogram(
+            "event_to_transcript",
+            "Time from the event (its record's timestamp) until the broker acknowledged the answer with transcripts.",
+            ANSWER_BUCKETS,
+            "seconds",
+        )
+        self.objective = self._counter(
+            "objective",
+            "Recordings answered by a transcript within 3 times their duration and 60 s of the event, and those "
+            "answered later or given up by the worker's own fault.",
+            label="outcome",
+        )
+        self.drain_seconds = self._gauge(
+            "drain",
+            "How long the worker has been finishing what is in flight before it ends; 0 while it works.",
+            "seconds",
+        )
+        self.drain_budget_seconds = self._gauge(
+            "drain_budget", "How long that may take before it leaves the rest to others.", "seconds"
+        )
+        _start_at_zero(self.objective, Promptness)
         _start_at_zero(self.events, EventKind)
         _start_at_zero(self.records_finished, RecordOutcome)
         _start_at_zero(self.dead_letters, Reason)
@@ -165,6 +206,12 @@ class Metrics:
         self.audio_seconds_out = self._counter(
             "audio_out", "Audio of finished recordings, in seconds of the recording.", "seconds"
         )
+        self.audio_by_language_seconds = self._counter(
+            "audio_by_language",
+            "Audio of finished recordings, by Whisper's code of the language; none where nobody speaks.",
+            "seconds",
+            label="language",
+        )
         self.real_time_factor = self._histogram(
             "real_time_factor",
             "Total processing time of a recording for one second of its audio.",
@@ -178,6 +225,11 @@ class Metrics:
         self.checkpoints_written = self._counter("checkpoints_written", "Checkpoints of recordings written.")
         self.checkpoints_resumed = self._counter(
             "checkpoints_resumed", "Recordings that went on from a checkpoint instead of from their beginning."
+        )
+        self.checkpoint_age_seconds = self._gauge(
+            "checkpoint_age",
+            "Of the recordings being transcribed, the longest time since one's last checkpoint, or its beginning.",
+            "seconds",
         )
         _start_at_zero(self.stage_seconds, TIMED_STAGES)
 
@@ -218,6 +270,27 @@ class Metrics:
             LAG_BUCKETS,
             "seconds",
         )
+
+    def _define_worker(self) -> None:
+        self.build_info = Info(
+            "build", "The worker itself: version, and that of Python.", namespace=NAMESPACE, registry=self.registry
+        )
+        self.ready = self._gauge("ready", "Is 1 while work is taken, as /readyz says; else 0.")
+        self.artifact_pull_seconds = self._gauge(
+            "artifact_pull",
+            "Time that it took at the start until model and libraries were on the disk and verified.",
+            "seconds",
+        )
+        self.memory_predicted_bytes = self._gauge(
+            "memory_predicted",
+            "Memory that worker and decoders take with as many recordings in flight as may be, by the model's figures.",
+            "bytes",
+        )
+        self.memory_limit_bytes = self._gauge(
+            "memory_limit", "Memory that the worker may take, by its container or the machine.", "bytes"
+        )
+        self.disk_free_bytes = self._gauge("disk_free", "Bytes that are free on a disk.", "bytes", label="disk")
+        self.disk_size_bytes = self._gauge("disk_size", "Bytes that a disk has in all.", "bytes", label="disk")
 
     def count_flags(self, segments: Sequence[Segment], suppressed: Sequence[Segment]) -> None:
         """Count what speaks against segments."""

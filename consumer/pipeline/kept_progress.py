@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import time
 from functools import partial
 
 from consumer.delivery.job import Attempt
@@ -20,6 +21,7 @@ class KeptChannels:
         self._name = name
         self._new = partial(KeptProgress, checkpoints=checkpoints, attempt=attempt, metrics=metrics)
         self._kept: dict[int | None, KeptProgress] = {}
+        self._began_at = time.monotonic()
 
     def of(self, channel: int | None) -> "KeptProgress":
         """That of a channel; None for the mix."""
@@ -31,6 +33,11 @@ class KeptChannels:
     def found_seconds(self) -> float:
         """Audio that attempts before this one had finished, of all channels in the mean."""
         return sum(kept.found_seconds for kept in self._kept.values()) / max(1, len(self._kept))
+
+    @property
+    def saved_at(self) -> float:
+        """When the latest checkpoint of any channel was written, or the attempt began; on the monotonic clock."""
+        return max([self._began_at, *(kept.saved_at for kept in self._kept.values())])
 
     @property
     def names(self) -> list[str]:
@@ -58,6 +65,7 @@ class KeptProgress:
         self.latest: Progress | None = None
         self.found_seconds = 0.0
         """What attempts before this one had finished."""
+        self.saved_at = 0.0
 
     async def find(self) -> Progress | None:
         """The latest of this attempt; before there is one, that of an attempt before. Raises Unavailable."""
@@ -93,5 +101,6 @@ class KeptProgress:
                 suppressed_segments=progress.suppressed,
             )
         )
+        self.saved_at = time.monotonic()
         self._metrics.checkpoints_written.inc()
         self._attempt.progressed()

@@ -22,4 +22,9 @@ class Outputs:
         references = [{"format": each.form.value, "bucket": each.bucket, "key": each.key} for each in sidecars]
         event = event_of(stored, self.max_event_bytes, mode=self.event_mode, sidecars=references)
         identity = transcript_id.encode()
-        return Outcome(key=identity, value=event.value, headers=(*event.headers, ("transcript_id", identity)))
+        return Outcome(
+            key=identity,
+            value=event.value,
+            headers=(*event.headers, ("transcript_id", identity)),
+            audio_seconds=float(stored.document.get("durationSeconds") or 0),
+        )

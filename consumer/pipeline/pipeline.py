@@ -110,6 +110,8 @@ class Pipeline:
         self._tell = tell
         self._budget = ByteBudget(limits.max_in_flight_bytes, metrics.in_flight_bytes)
         self._under_way = OneAtATime()
+        self._being_heard: set[KeptChannels] = set()
+        metrics.checkpoint_age_seconds.set_function(self._checkpoint_age_seconds)
 
     async def do(self, job: Job, attempt: Attempt) -> Outcome:
         """Answer with the stored result, or transcribe and store it. Raises Rejected; waits for outages."""
@@ -210,6 +212,7 @@ class Pipeline:
     ) -> Heard:
         """What the transcriber makes of it. What is not wanted is noted beside the results, as ``given_up`` does."""
         reporter = Reporter(name, job.upload, self._tell)
+        self._being_heard.add(progress)
         try:
             return await self._outages.until_available(
                 lambda: self._transcriber.transcribe(
@@ -226,6 +229,12 @@ class Pipeline:
             note = _note(job, message=str(reason))
             await self._outages.until_available(lambda: self._leave(note, job.upload, "not-wanted"))
             raise
+        finally:
+            self._being_heard.discard(progress)
+
+    def _checkpoint_age_seconds(self) -> float:
+        now = time.monotonic()
+        return now - min((progress.saved_at for progress in self._being_heard), default=now)
 
     async def _fetch(self, upload: AudioUploaded, faults: "Faults") -> _Spooled:
         """The recording, once its bytes fit in the budget. Who waits for an object or an outage holds none of it."""
@@ -289,6 +298,7 @@ class Pipeline:
         metrics.stage_seconds.labels(Stage.DECODE).observe(timings.decode_seconds)
         metrics.stage_seconds.labels(Stage.TRANSCRIBE).observe(timings.transcribe_seconds)
         metrics.audio_seconds_out.inc(heard.duration_seconds)
+        metrics.audio_by_language_seconds.labels(heard.language or "none").inc(heard.duration_seconds)
         metrics.real_time_factor.observe(factor)
         if heard.audio.damage:
             metrics.decode_damage.inc()

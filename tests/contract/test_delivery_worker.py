@@ -1,6 +1,7 @@
 """The worker's guarantees on a real broker, around work of the tests' own."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -35,6 +36,39 @@ async def test_an_upload_is_answered_and_then_committed(clients: KafkaClients) -
         assert worker.worker.joined
         assert worker.metric("records_finished_total", outcome="completed") == 1
         assert worker.metric("publish_seconds_count") == 1
+
+
+async def test_an_answer_is_timed_from_its_event_on(clients: KafkaClients) -> None:
+    async def long_ago(job: Job) -> Outcome:
+        if job.upload.key == "defect":
+            raise RuntimeError("a defect of the worker")
+        return replace(outcome(job), audio_seconds=10)
+
+    topics, trace_id = await Topics.create(clients), "4bf92f3577b34da6a3ce929d0e0e4736"
+    parent = (("traceparent", f"00-{trace_id}-00f067aa0ba902b7-01".encode()),)
+    now_ms = round(time.time() * 1000)
+    await clients.send(topics.input, event("prompt"), headers=parent)
+    await clients.send(topics.input, event("late"), timestamp_ms=now_ms - 91_000)
+    await clients.send(topics.input, event("defect"))
+    async with running_worker(clients, topics, Plain(long_ago)) as worker:
+        await worker.wait_metric("objective_total", lambda value: value == 2, outcome="missed")
+        await worker.wait_metric("objective_total", lambda value: value == 1, outcome="met")
+        assert worker.metric("event_to_transcript_seconds_count") == 2
+        assert worker.metric("event_to_transcript_seconds_sum") > 91
+        (family,) = worker.metrics.event_to_transcript_seconds.collect()
+        assert [each.exemplar.labels for each in family.samples if each.exemplar] == [{"trace_id": trace_id}]
+
+
+async def test_the_lag_is_what_is_not_answered(clients: KafkaClients, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consumer.delivery.worker.LAG_INTERVAL_SECONDS", 0.1)
+    topics, work = await Topics.create(clients), GatedWork()
+    work.hold("b")
+    for key in "abcd":
+        await clients.send(topics.input, event(key))
+    async with running_worker(clients, topics, work) as worker:
+        await worker.wait_metric("lag", lambda value: value == 1)
+        work.release("b")
+        await worker.wait_metric("lag", lambda value: value == 0)
 
 
 async def test_out_of_order_completion_never_commits_past_an_unfinished_record(clients: KafkaClients) -> None:

@@ -56,10 +56,11 @@ class KafkaClients:
         key: bytes | None = None,
         partition: int | None = 0,
         headers: Sequence[Header] = (),
+        timestamp_ms: int | None = None,
     ) -> int:
         """Write one record and return its offset."""
         written = await self._producer.send_and_wait(
-            topic, value=value, key=key, partition=partition, headers=list(headers)
+            topic, value=value, key=key, partition=partition, headers=list(headers), timestamp_ms=timestamp_ms
         )
         return int(written.offset)
 

@@ -78,6 +78,14 @@ async def test_a_dependency_that_is_away_is_named_and_leaves_readiness_alone(
     assert health.ready() == (True, "running")
 
 
+def test_the_gauge_says_what_the_probe_does(outages: Outages) -> None:
+    metrics = Metrics(CollectorRegistry())
+    health = WorkerHealth(metrics, outages)
+    assert metrics.registry.get_sample_value("whisper_consumer_ready") == 0
+    health.consuming(Consumer())
+    assert metrics.registry.get_sample_value("whisper_consumer_ready") == 1
+
+
 def test_a_worker_that_stopped_itself_is_alive_and_not_ready(health: WorkerHealth) -> None:
     health.consuming(Consumer(stopped_because="stopped taking work: look at the dead letters"))
     assert health.ready() == (False, "stopped taking work: look at the dead letters")

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LEVELS = (
     {"schemas", "binding"},
     {"consumer", "consumer.settings", "consumer.errors", "consumer.die_with_parent", "consumer.cgroups"},
-    {"consumer.observe"},
+    {"consumer.observe", "consumer.extras"},
     {
         "consumer.audio",
         "consumer.store",

@@ -4,6 +4,7 @@ import ast
 import re
 from pathlib import Path
 
+import orjson
 import pytest
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.exposition import choose_encoder
@@ -11,7 +12,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 import consumer
-from consumer.errors import Reason
+from consumer.delivery.handling import RecordHandler, Rules
+from consumer.delivery.job import Job, Outcome, SourceRecord
+from consumer.errors import NotWanted, Reason, Rejected, Stage
 from consumer.events.parsed import SkipKind
 from consumer.observe.metrics import (
     DEPENDENCIES,
@@ -22,6 +25,8 @@ from consumer.observe.metrics import (
     RecordOutcome,
     TransactionOutcome,
 )
+from consumer.observe.reference import metrics_page
+from consumer.outages import Outages
 
 BASE_UNITS = ("seconds", "bytes")
 OTHER_UNITS = re.compile(r"_(ms|milliseconds|microseconds|minutes|hours|kb|mb|kilobytes|megabytes|percent)(_|$)")
@@ -91,6 +96,48 @@ def test_series_of_closed_sets_exist_before_the_first_event(metrics: Metrics) ->
     assert all(value("transactions_total", outcome=outcome) == 0 for outcome in TransactionOutcome)
     assert all(value("stage_seconds_count", stage=stage) == 0 for stage in TIMED_STAGES)
     assert value("fetched_bytes_total") == 0
+
+
+def test_the_page_of_all_metrics_is_up_to_date() -> None:
+    page = Path(consumer.__file__).parent.parent / "docs" / "metrics.md"
+    assert page.read_text(encoding="utf-8") == metrics_page(), "run scripts/generate_metrics.py"
+    assert all(f"`{family.name}" in metrics_page() for family in families(Metrics(CollectorRegistry())))
+
+
+async def test_ten_thousand_recordings_make_no_series_of_their_own(metrics: Metrics) -> None:
+    """Buckets, keys, reasons in words and traces differ each time; every kind of answer is among them."""
+
+    class Work:
+        async def do(self, job: Job, attempt: object) -> Outcome:  # noqa: ARG002
+            ending = job.offset % 4
+            if ending == 0:
+                raise Rejected(Reason.NOT_AUDIO, Stage.DECODE, f"no audio in {job.upload.key}")
+            if ending == 1:
+                raise NotWanted(f"{job.upload.key} is too short")
+            return Outcome(job.upload.key.encode(), b"{}", audio_seconds=job.offset)
+
+        async def given_up(self, *_: object) -> None: ...
+
+    class FirstAttempt:
+        deaths = 0
+
+    buckets = frozenset(f"bucket-{number}" for number in range(100))
+    rules = Rules(buckets, "out", "letters", "group", 3)
+    handler = RecordHandler(Work(), rules, Outages(metrics), metrics)
+    before = n_series(metrics)
+    for offset in range(10_000):
+        event = {"bucket": f"bucket-{offset % 200}", "key": f"key-{offset}", "options": {"language": f"x{offset}"}}
+        record = SourceRecord("in", offset % 50, offset, 0, None, orjson.dumps(event))
+        answer = await handler.handle(record, FirstAttempt())  # type: ignore[arg-type]  # all that is asked
+        metrics.records_finished.labels(answer.outcome).inc()
+        if answer.reason:
+            metrics.dead_letters.labels(answer.reason).inc()
+    assert n_series(metrics) == before
+    assert (metrics.registry.get_sample_value(f"{NAMESPACE}_dead_letters_total", {"reason": "not_audio"}) or 0) > 1000
+
+
+def n_series(metrics: Metrics) -> int:
+    return sum(len(family.samples) for family in metrics.registry.collect())
 
 
 def test_every_kind_of_skip_is_a_kind_of_event() -> None:
