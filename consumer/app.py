@@ -9,10 +9,12 @@ import logging
 import os
 import platform
 import signal
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -43,12 +45,14 @@ from consumer.formats import Format
 from consumer.health import WorkerHealth
 from consumer.memory import affordable_in_flight, foreseen_bytes, memory_limit_bytes, resident_bytes
 from consumer.observe import logs, spans
+from consumer.observe.activity import Activity
 from consumer.observe.disks import watch_disks
 from consumer.observe.http import HttpServer
 from consumer.observe.metrics import Metrics
 from consumer.outages import Outages
 from consumer.pipeline import Allowed, Limits, Outputs, Pipeline, Sidecars
 from consumer.settings import WorkerSettings
+from consumer.status import About, StatusServer, Watched
 from consumer.store.checkpoints import CheckpointStore
 from consumer.store.objects import ObjectStore
 from consumer.store.results import ResultStore
@@ -84,7 +88,9 @@ async def run_worker(settings: WorkerSettings) -> None:
         await http.start()
         stack.push_async_callback(http.close)
         stack.callback(asyncio.create_task(health.tick()).cancel)
-        starting = asyncio.create_task(_start(settings, metrics, outages, health, as_json, stack))
+        activity = Activity(with_text=settings.status_page_text)
+        await _serve_status(settings, Watched(_about(settings), metrics.registry, health, outages, activity), stack)
+        starting = asyncio.create_task(_start(settings, metrics, outages, health, activity, as_json, stack))
         with _signals(starting.cancel):
             try:
                 worker = await starting
@@ -104,6 +110,28 @@ async def run_worker(settings: WorkerSettings) -> None:
         with _signals(stop):
             await worker.run()
     logger.info("stopped")
+
+
+def _about(settings: WorkerSettings) -> About:
+    return About(
+        version=__version__,
+        host=socket.gethostname(),
+        group_id=settings.kafka_group_id,
+        input_topic=settings.kafka_input_topic,
+        output_topic=settings.kafka_output_topic,
+        started=datetime.now(UTC),
+    )
+
+
+async def _serve_status(settings: WorkerSettings, watched: Watched, stack: AsyncExitStack) -> None:
+    """The page, where there is one."""
+    if settings.status_port is None:
+        return
+    token = settings.status_token.get_secret_value() if settings.status_token else None
+    server = StatusServer(settings.status_host, settings.status_port, watched, token=token)
+    await server.start()
+    stack.push_async_callback(server.close)
+    logger.info("status page at %s", server.url)
 
 
 @contextmanager
@@ -135,6 +163,7 @@ async def _start(
     metrics: Metrics,
     outages: Outages,
     health: WorkerHealth,
+    activity: Activity,
     as_json: AsJson | None,
     stack: AsyncExitStack,
 ) -> Worker:
@@ -187,6 +216,7 @@ async def _start(
         outputs=Outputs(settings.max_event_bytes, settings.event_mode, sidecars),
         allowed=Allowed(settings.metadata_options, settings.tag_options),
         tell=progress.tell if progress else None,
+        activity=activity,
     )
     health.enter("joining the consumer group")
     breaker = await _look_at_topics(settings)

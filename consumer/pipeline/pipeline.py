@@ -27,11 +27,13 @@ from typing import BinaryIO, TypeVar
 
 import orjson
 
+from consumer.audio.decoder_messages import Header
 from consumer.delivery.job import Attempt, Job, Outcome
-from consumer.engine.base import Options
+from consumer.engine.base import Options, Passage
 from consumer.errors import NotWanted, Reason, Rejected, Stage, Unavailable
 from consumer.identity import transcript_id
 from consumer.observe import spans
+from consumer.observe.activity import Activity, Recording
 from consumer.observe.logs import bind
 from consumer.observe.metrics import Metrics
 from consumer.outages import Outages
@@ -95,6 +97,7 @@ class Pipeline:
         outputs: Outputs,
         allowed: Allowed | None = None,
         tell: Tell | None = None,
+        activity: Activity | None = None,
     ) -> None:
         """``allowed`` are options that may stand with objects; ``tell`` is told how far recordings are."""
         self._objects = objects
@@ -108,6 +111,7 @@ class Pipeline:
         self._outputs = outputs
         self._allowed = allowed or Allowed()
         self._tell = tell
+        self._activity = activity or Activity()
         self._budget = ByteBudget(limits.max_in_flight_bytes, metrics.in_flight_bytes)
         self._under_way = OneAtATime()
         self._being_heard: set[KeptChannels] = set()
@@ -115,8 +119,12 @@ class Pipeline:
 
     async def do(self, job: Job, attempt: Attempt) -> Outcome:
         """Answer with the stored result, or transcribe and store it. Raises Rejected; waits for outages."""
+        with self._activity.recording(job.upload.bucket, job.upload.key, job.job_id) as shown:
+            return await self._do(job, attempt, shown)
+
+    async def _do(self, job: Job, attempt: Attempt, shown: Recording) -> Outcome:
         faults = Faults(attempt, self._outages, self._metrics, self._limits.object_retry_seconds)
-        with bind(stage=Stage.FETCH):
+        with shown.at(Stage.FETCH):
             job = replace(job, upload=await self._identify(job.upload, faults))
         upload = job.upload
         options = merged(upload.options, self._defaults)
@@ -132,10 +140,12 @@ class Pipeline:
         async with self._under_way.alone(name, attempt):
             stored = await self._stored(name, upload)
             if stored is None:
-                stored = await self._transcribed(name, job, options, attempt, faults)
+                stored = await self._transcribed(name, job, options, attempt, faults, shown)
             else:
+                shown.ending = "found"
                 self._metrics.results_reused.inc()
-        with bind(stage=Stage.STORE):
+        _show(shown, stored)
+        with shown.at(Stage.STORE):
             sidecars = await self._write_sidecars(stored, upload.options)
         return self._outputs.outcome(name, stored, sidecars)
 
@@ -172,15 +182,15 @@ class Pipeline:
             return await self._outages.until_available(lambda: self._results.get(name, upload.bucket, upload.key))
 
     async def _transcribed(
-        self, name: str, job: Job, options: Options, attempt: Attempt, faults: "Faults"
+        self, name: str, job: Job, options: Options, attempt: Attempt, faults: "Faults", shown: Recording
     ) -> StoredResult:
         """Fetch, transcribe and store. A checkpoint that is of no more use is deleted."""
-        with bind(stage=Stage.FETCH), spans.span("fetch"):
+        with shown.at(Stage.FETCH), spans.span("fetch"):
             spooled = await self._fetch(job.upload, faults)
         began = time.perf_counter() - spooled.fetch_seconds
-        with spooled.share, spooled.fetched.spool, bind(stage=Stage.TRANSCRIBE):
+        with spooled.share, spooled.fetched.spool, shown.at(Stage.TRANSCRIBE):
             progress = KeptChannels(name, self._checkpoints, attempt, self._metrics)
-            heard = await self._heard(name, job, spooled.fetched.spool, options, attempt, progress)
+            heard = await self._heard(name, job, spooled.fetched.spool, options, attempt, progress, shown)
         timings = Timings(
             fetch_seconds=round(spooled.fetch_seconds, 3),
             decode_seconds=round(heard.decode_seconds, 3),
@@ -201,17 +211,35 @@ class Pipeline:
             datetime.now(UTC),
             attempts=attempt.deaths + 1,
         )
-        with bind(stage=Stage.STORE), spans.span("store"):
+        with shown.at(Stage.STORE), spans.span("store"):
             stored = await self._store(transcript)
             for checkpoint in progress.names:
                 await self._delete_checkpoint(checkpoint)
         return stored
 
     async def _heard(
-        self, name: str, job: Job, spool: BinaryIO, options: Options, attempt: Attempt, progress: KeptChannels
+        self,
+        name: str,
+        job: Job,
+        spool: BinaryIO,
+        options: Options,
+        attempt: Attempt,
+        progress: KeptChannels,
+        shown: Recording,
     ) -> Heard:
         """What the transcriber makes of it. What is not wanted is noted beside the results, as ``given_up`` does."""
         reporter = Reporter(name, job.upload, self._tell)
+
+        def on_header(channel: int | None, header: Header) -> None:
+            shown.lasts(header.declared_seconds, channel, header.channels)
+            reporter.on_header(channel, header)
+
+        def on_passage(passage: Passage) -> None:
+            shown.progressed(
+                passage.end_seconds, progress.found_seconds, " ".join(segment.text for segment in passage.segments)
+            )
+            reporter.on_passage(passage)
+
         self._being_heard.add(progress)
         try:
             return await self._outages.until_available(
@@ -221,8 +249,8 @@ class Pipeline:
                     options,
                     turn=attempt,
                     kept=progress.of,
-                    on_header=reporter.on_header,
-                    on_passage=reporter.on_passage,
+                    on_header=on_header,
+                    on_passage=on_passage,
                 )
             )
         except NotWanted as reason:
@@ -304,6 +332,14 @@ class Pipeline:
             metrics.decode_damage.inc()
         if not heard.segments:
             metrics.no_speech.inc()
+
+
+def _show(shown: Recording, stored: StoredResult) -> None:
+    """What a person wants to see of a result."""
+    document = stored.document
+    shown.duration_seconds = document.get("durationSeconds") or shown.duration_seconds
+    shown.language = document.get("language")
+    shown.says(str(document.get("text") or ""))
 
 
 def _note(job: Job, **why: str | None) -> dict[str, object]:

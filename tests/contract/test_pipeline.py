@@ -496,8 +496,10 @@ async def test_a_second_worker_goes_on_from_the_checkpoint(
     attempt = FreeAttempt()
     doing = asyncio.create_task(killed.pipeline.do(job_of(upload), attempt))
     await asyncio.wait_for(reached.wait(), 30)
+    assert killed.metric("checkpoint_age_seconds") > 0
     doing.cancel()
     await asyncio.wait({doing})
+    assert killed.metric("checkpoint_age_seconds") == 0
     assert killed.engine.aborted == 1
     assert attempt.progress == killed.metric("checkpoints_written_total") > 0
     (checkpoint,) = await keys(client, results_bucket)
