@@ -34,7 +34,7 @@ from consumer.store.s3 import S3
 from consumer.transcriber import Transcriber
 from schemas import AudioUploaded, JobOptions, Transcript, TranscriptCompleted
 from tests.chaos.proxy import FaultProxy, Mode
-from tests.support.engine import RATE_HERTZ, SilentEngine
+from tests.support.engine import RATE_HERTZ, OneModel, SilentEngine
 from tests.support.s3 import new_bucket, s3_requests
 
 KEY = "calls/Größe & mehr.wav"
@@ -142,12 +142,14 @@ def make(decoder: Decoder, requests: S3, results_bucket: str) -> Make:
             ObjectStore(to_recordings),
             ResultStore(to_results, results_bucket),
             CheckpointStore(to_results, results_bucket),
-            Transcriber(
-                decoder,
-                engine,
-                metrics,
-                checkpoint_audio_seconds=checkpoint_audio_seconds,
-                min_duration_seconds=min_duration_seconds,
+            OneModel(
+                Transcriber(
+                    decoder,
+                    engine,
+                    metrics,
+                    checkpoint_audio_seconds=checkpoint_audio_seconds,
+                    min_duration_seconds=min_duration_seconds,
+                )
             ),
             Outages(metrics),
             metrics,
