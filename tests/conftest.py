@@ -24,6 +24,7 @@ from tests.support.built import compiled_artifacts, has_compiler, prebuilt_artif
 from tests.support.cache import CACHE_DIR
 from tests.support.chromium import Installed, ensure_chromium, running_chromium
 from tests.support.minio import MinioServer
+from tests.support.prometheus import Programs, ensure_prometheus
 
 REPOSITORY = Path(__file__).parent.parent
 REQUIRE_REAL_SERVICES = os.environ.get("REQUIRE_REAL_SERVICES") == "1"
@@ -35,6 +36,7 @@ _MARKS = {
     "schema_registry": "registry",
     "minio_binary": "minio",
     "chromium": "chromium",
+    "prometheus": "prometheus",
     "artifacts_dir": "model",
     "compiled_artifacts_dir": "model",
     "corpus": "corpus",
@@ -162,6 +164,15 @@ def chromium(request: pytest.FixtureRequest) -> Installed:
         return ensure_chromium(CACHE_DIR)
     except RuntimeError as error:
         _missing(request, f"there is no browser, which some tests need: {error}")
+
+
+@pytest.fixture(scope="session")
+def prometheus(request: pytest.FixtureRequest) -> Programs:
+    """A real Prometheus and Alertmanager, and their tools. Skips, or fails, where there are none."""
+    try:
+        return ensure_prometheus(CACHE_DIR)
+    except RuntimeError as error:
+        _missing(request, f"there is no Prometheus, which some tests need: {error}")
 
 
 @pytest.fixture

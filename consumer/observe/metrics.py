@@ -306,6 +306,8 @@ class Metrics:
         )
         self.disk_free_bytes = self._gauge("disk_free", "Bytes that are free on a disk.", "bytes", label="disk")
         self.disk_size_bytes = self._gauge("disk_size", "Bytes that a disk has in all.", "bytes", label="disk")
+        _start_at_zero(self.disk_free_bytes, Disk)
+        _start_at_zero(self.disk_size_bytes, Disk)
 
     def count_flags(self, segments: Sequence[Segment], suppressed: Sequence[Segment]) -> None:
         """Count what speaks against segments."""

@@ -28,11 +28,11 @@ class WorkerProcess:
 
     def __init__(self, process: ChildProcess, port: int) -> None:
         self.process = process
-        self._port = port
+        self.port = port
 
     async def metric(self, name: str, **labels: str) -> float:
         """The value of one sample of ``/metrics``; its name is given without the common prefix."""
-        async with aiohttp.ClientSession() as session, session.get(f"http://{LOOPBACK}:{self._port}/metrics") as answer:
+        async with aiohttp.ClientSession() as session, session.get(f"http://{LOOPBACK}:{self.port}/metrics") as answer:
             text = await answer.text()
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
@@ -42,7 +42,7 @@ class WorkerProcess:
 
     async def status(self, path: str) -> tuple[int, Any]:
         """Status and JSON body of a probe."""
-        async with aiohttp.ClientSession() as session, session.get(f"http://{LOOPBACK}:{self._port}{path}") as answer:
+        async with aiohttp.ClientSession() as session, session.get(f"http://{LOOPBACK}:{self.port}{path}") as answer:
             return answer.status, await answer.json(content_type=None)
 
     def resident_bytes(self) -> int:

@@ -164,7 +164,7 @@ def test_labels_come_from_closed_sets_only(metrics: Metrics) -> None:
         for name in sample.labels
         if family.name != f"{NAMESPACE}_model"
     }
-    assert labels == {"kind", "outcome", "reason", "dependency", "stage", "flag", "le"}
+    assert labels == {"kind", "outcome", "reason", "dependency", "stage", "flag", "disk", "le"}
 
 
 def test_both_expositions_parse_and_agree(metrics: Metrics) -> None:
