@@ -9,7 +9,7 @@ import os
 import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hypothesis
 import pytest
@@ -21,6 +21,7 @@ from tests.support import minio as minio_support
 from tests.support.apicurio import ApicurioServer, ensure_apicurio
 from tests.support.built import compiled_artifacts, has_compiler, prebuilt_artifacts
 from tests.support.cache import CACHE_DIR
+from tests.support.kubernetes import Kubernetes
 from tests.support.minio import MinioServer
 
 REPOSITORY = Path(__file__).parent.parent
@@ -31,6 +32,7 @@ _MARKS = {
     "kafka_jars": "kafka",
     "s3": "s3",
     "schema_registry": "registry",
+    "kubernetes": "kubernetes",
     "minio_binary": "minio",
     "artifacts_dir": "model",
     "compiled_artifacts_dir": "model",
@@ -164,15 +166,32 @@ def mc_binary(request: pytest.FixtureRequest) -> Path:
     return _built_by_go(request, "mc")
 
 
+@pytest.fixture(scope="session")
+def kubernetes(request: pytest.FixtureRequest) -> Kubernetes:
+    """What checks manifests. Skips, or fails, where it is not there."""
+    try:
+        return Kubernetes()
+    except FileNotFoundError as missing:
+        _cannot_be_had(
+            request,
+            f"there is no {missing}, which some tests need; `python -m tests.support.kubernetes` gets it (needs Go)",
+        )
+
+
 def _built_by_go(request: pytest.FixtureRequest, name: str) -> Path:
     binary = minio_support.find_binary(name)
     if binary is None:
-        reason = f"there is no {name}, which some tests need; `python -m tests.support.minio` builds it (needs Go)"
-        request.config.stash.setdefault(_missing_services, set()).add(reason)
-        if REQUIRE_REAL_SERVICES:
-            pytest.fail(f"REQUIRE_REAL_SERVICES=1, but {reason}", pytrace=False)
-        pytest.skip(reason)
+        _cannot_be_had(
+            request, f"there is no {name}, which some tests need; `python -m tests.support.minio` builds it (needs Go)"
+        )
     return binary
+
+
+def _cannot_be_had(request: pytest.FixtureRequest, reason: str) -> NoReturn:
+    request.config.stash.setdefault(_missing_services, set()).add(reason)
+    if REQUIRE_REAL_SERVICES:
+        pytest.fail(f"REQUIRE_REAL_SERVICES=1, but {reason}", pytrace=False)
+    pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
