@@ -9,7 +9,7 @@ from typing import Any, Final, get_args
 from consumer import memory
 from consumer.operate.capacity.arrivals import Lengths, curve, recordings
 from consumer.operate.capacity.scaling import Rules
-from consumer.operate.capacity.simulation import By, Fleet, quantile, simulate, usual_threshold
+from consumer.operate.capacity.simulation import By, Fleet, Run, quantile, simulate, usual_threshold
 from consumer.settings import WorkerSettings
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "capacity.md"
@@ -23,6 +23,8 @@ BUSY_SHARE: Final = 0.7
 """Of the time that a pod shall be busy on average; the rest is for arrivals that come together, and for restarts."""
 DAY_HOURS: Final = 100.0
 PARTITIONS: Final = 24
+MOST_PODS: Final = 12
+PARTITIONS_OF_FEW: Final = (12, 18, 36)
 _AUDIO: Final = {"3 minutes each": Lengths(), "30 % of it in recordings of 2 hours": Lengths(long_share=0.3)}
 _BY: Final = get_args(By)
 HOURS: Final = (10, 50, 100, 250, 500, 1000)
@@ -119,13 +121,22 @@ scaling and tells how long recordings wait.
 Simulated, not measured: a business day with {day_hours:g} h of audio in its busiest hour, small on {cpus} CPUs,
 {partitions} partitions, the two rules of `ops/kubernetes/components`.
 
-| audio | pods by | waits for a pod, p95 | until its transcript, p95 | pods at most | pod-hours |
-|---|---|---|---|---|---|
+| audio | pods by | wait for a pod, p95 | until the transcript, p95 | pods at most | pod-hours | came or went |
+|---|---|---|---|---|---|---|
 {simulated_rows}
 
 The backlog's threshold is about how long recordings wait, times the speed; lag's is records, whatever their length. A
 long recording stays with the pod that has it: either way it calls for pods that find nothing to do, by lag because
-what is finished behind it counts until it is finished too. A table over time, other curves and other rules:
+what is finished behind it counts until it is finished too.
+
+**Partitions** should be several for each pod, or a pod with two has twice the work of its neighbour, who cannot help.
+The same day, 3 minutes each, by backlog, {most_pods} pods at most:
+
+| partitions | until the transcript, p95 | pod-hours |
+|---|---|---|
+{partition_rows}
+
+A table over time, other curves and other rules:
 
 ```console
 $ scripts/capacity --by backlog --hours {day_hours:g} --speed {small:.1f} --partitions {partitions} --max-pods 20
@@ -163,7 +174,12 @@ def capacity_page() -> str:
         partitions=PARTITIONS,
         small=small.speed,
         simulated_rows="\n".join(
-            _simulated_row(audio, lengths, small.speed, by) for audio, lengths in _AUDIO.items() for by in _BY
+            _simulated_row(audio, _day(lengths, small.speed, by), by) for audio, lengths in _AUDIO.items() for by in _BY
+        ),
+        most_pods=MOST_PODS,
+        partition_rows="\n".join(
+            _partitions_row(count, _day(Lengths(), small.speed, "backlog", count, MOST_PODS))
+            for count in PARTITIONS_OF_FEW
         ),
     )
 
@@ -177,13 +193,20 @@ def _needed_row(pod: Pod) -> str:
     return f"| {pod.size} | {' | '.join(f'{pod.needed(hours):,}' for hours in HOURS)} |"
 
 
-def _simulated_row(audio: str, lengths: Lengths, speed: float, by: By) -> str:
+def _day(lengths: Lengths, speed: float, by: By, partitions: int = PARTITIONS, most_pods: int = PARTITIONS) -> Run:
     arrivals = recordings(curve("business-day", DAY_HOURS), lengths)
-    rules = Rules(usual_threshold(by, MAX_IN_FLIGHT, speed), max_pods=PARTITIONS)
-    run = simulate(arrivals, Fleet(speed, PARTITIONS, MAX_IN_FLIGHT), rules, by)
+    rules = Rules(usual_threshold(by, MAX_IN_FLIGHT, speed), max_pods=most_pods)
+    return simulate(arrivals, Fleet(speed, partitions, MAX_IN_FLIGHT), rules, by)
+
+
+def _simulated_row(audio: str, run: Run, by: By) -> str:
     waits, ends = (f"{quantile(seconds, 0.95):,.0f} s" for seconds in (run.waits, run.ends))
     most = max(sample.pods for sample in run.samples)
-    return f"| {audio} | {by} | {waits} | {ends} | {most} | {run.pod_seconds / 3600:.0f} |"
+    return f"| {audio} | {by} | {waits} | {ends} | {most} | {run.pod_seconds / 3600:.0f} | {run.changes} |"
+
+
+def _partitions_row(count: int, run: Run) -> str:
+    return f"| {count} | {quantile(run.ends, 0.95):,.0f} s | {run.pod_seconds / 3600:.0f} |"
 
 
 if __name__ == "__main__":

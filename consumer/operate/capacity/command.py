@@ -45,8 +45,8 @@ def report(run: Run, by: str, threshold: float) -> Iterator[str]:
     yield f"{'':24}{'p50':>10}{'p95':>10}{'max':>10}"
     for name, seconds in (("waits for a pod", run.waits), ("until its transcript", run.ends)):
         yield f"{name:24}" + "".join(f"{_time(quantile(seconds, share)):>10}" for share in _SHARES)
-    hours = run.pod_seconds / 3600
-    yield f"pods: {max(sample.pods for sample in run.samples)} at most, {hours:,.1f} pod-hours, {_busy(audio, run)}"
+    most, hours = max(sample.pods for sample in run.samples), run.pod_seconds / 3600
+    yield f"pods: {most} at most, {hours:,.1f} pod-hours, {run.changes} came or went: a rebalance each"
     yield ""
     yield f"{'time':>8}{'pods':>6}{'waiting':>9}{'audio left':>12}"
     for sample in _some(run):
@@ -79,10 +79,6 @@ def _minutes(asked: argparse.Namespace) -> list[float]:
         return curve(asked.shape, asked.hours)
     with Path(asked.curve).open(encoding="utf-8", newline="") as lines:
         return read_curve(lines)
-
-
-def _busy(audio: float, run: Run) -> str:
-    return f"{audio / run.pod_seconds:.1f}x of audio each" if run.pod_seconds else "none"
 
 
 def _time(seconds: float) -> str:

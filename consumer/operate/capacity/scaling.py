@@ -37,7 +37,7 @@ class Rules:
     polling_seconds: float = 30.0
     cooldown_seconds: float = 600.0
     up: Policy = Policy(2, 60.0, 0.0)
-    down: Policy = Policy(1, 180.0, 600.0)
+    down: Policy = Policy(1, 180.0, 1800.0)
 
 
 @dataclass(slots=True)

@@ -67,6 +67,8 @@ class Run:
     recordings: Sequence[Recording]
     samples: Sequence[Sample]
     pod_seconds: float
+    changes: int
+    """Pods that came or went after the beginning."""
 
     @property
     def waits(self) -> list[float]:
@@ -118,7 +120,7 @@ def simulate(arrivals: Sequence[Arrival], fleet: Fleet, rules: Rules, by: By) ->
     """Play it to the end: until all that arrived is transcribed."""
     simulation = _Simulation(arrivals, fleet, rules, by)
     samples = list(simulation.run())
-    return Run(simulation.recordings, samples, simulation.pod_seconds)
+    return Run(simulation.recordings, samples, simulation.pod_seconds, simulation.changes)
 
 
 class _Simulation:
@@ -137,6 +139,7 @@ class _Simulation:
         self._arrived = 0
         self._finished = 0
         self.pod_seconds = 0.0
+        self.changes = 0
 
     def run(self) -> Iterator[Sample]:
         now = 0.0
@@ -158,6 +161,7 @@ class _Simulation:
 
     def _scale(self, now: float) -> None:
         wanted = self._scaler.pods(now, len(self._pods), self._total())
+        self.changes += abs(wanted - len(self._pods))
         while len(self._pods) < wanted:
             self._pods.append(_Pod(ready_at=now + self._fleet.start_seconds))
         while len(self._pods) > wanted:  # those that came last go first
