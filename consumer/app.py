@@ -9,10 +9,12 @@ import logging
 import os
 import platform
 import signal
+import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -42,26 +44,30 @@ from consumer.extras import needs_extra
 from consumer.formats import Format
 from consumer.health import WorkerHealth
 from consumer.memory import affordable_in_flight, foreseen_bytes, memory_limit_bytes, resident_bytes
+from consumer.model_change import EXIT_OTHER_LIBRARIES, ModelChanger
+from consumer.models import Models
 from consumer.observe import logs, spans
+from consumer.observe.activity import Activity
 from consumer.observe.disks import watch_disks
 from consumer.observe.http import HttpServer
 from consumer.observe.metrics import Metrics
 from consumer.outages import Outages
 from consumer.pipeline import Allowed, Limits, Outputs, Pipeline, Sidecars
 from consumer.settings import WorkerSettings
+from consumer.status import About, StatusServer, Watched
 from consumer.store.checkpoints import CheckpointStore
 from consumer.store.objects import ObjectStore
 from consumer.store.results import ResultStore
 from consumer.store.s3 import open_s3
-from consumer.transcribing import default_options, transcribing
+from consumer.transcribing import default_options, loading
 from consumer.watchdog import Watchdog
 from schemas import AudioUploaded
 
 logger = logging.getLogger(__name__)
 
 
-async def run_worker(settings: WorkerSettings) -> None:
-    """Run the worker until SIGTERM or SIGINT; a second signal ends the process at once.
+async def run_worker(settings: WorkerSettings) -> int:
+    """Run the worker until SIGTERM or SIGINT; a second signal ends the process at once. Returns the exit status.
 
     Raises OSError where HTTP_PORT cannot be opened, ArtifactError or WhisperLibraryError where the model cannot
     be had or loaded. Outages of Kafka and of the store are waited for once the model is there.
@@ -84,13 +90,15 @@ async def run_worker(settings: WorkerSettings) -> None:
         await http.start()
         stack.push_async_callback(http.close)
         stack.callback(asyncio.create_task(health.tick()).cancel)
-        starting = asyncio.create_task(_start(settings, metrics, outages, health, as_json, stack))
+        activity = Activity(with_text=settings.status_page_text)
+        await _serve_status(settings, Watched(_about(settings), metrics.registry, health, outages, activity), stack)
+        starting = asyncio.create_task(_start(settings, metrics, outages, health, activity, as_json, stack))
         with _signals(starting.cancel):
             try:
-                worker = await starting
+                worker, changer = await starting
             except asyncio.CancelledError:
                 logger.info("stopped before it took work")
-                return
+                return 0
         health.consuming(worker)
 
         def stop() -> None:
@@ -101,14 +109,44 @@ async def run_worker(settings: WorkerSettings) -> None:
         # 85 ms, and are 18 ms so.
         gc.collect()
         gc.freeze()
-        with _signals(stop):
+        changing = asyncio.create_task(changer.run())
+        stack.callback(changing.cancel)
+        changing.add_done_callback(lambda done: None if done.cancelled() else stop())
+        with _signals(stop, changer.ask):
             await worker.run()
+        status = EXIT_OTHER_LIBRARIES if changing.done() else 0
     logger.info("stopped")
+    return status
+
+
+def _about(settings: WorkerSettings) -> About:
+    return About(
+        version=__version__,
+        host=socket.gethostname(),
+        group_id=settings.kafka_group_id,
+        input_topic=settings.kafka_input_topic,
+        output_topic=settings.kafka_output_topic,
+        started=datetime.now(UTC),
+    )
+
+
+async def _serve_status(settings: WorkerSettings, watched: Watched, stack: AsyncExitStack) -> None:
+    """The page, where there is one."""
+    if settings.status_port is None:
+        return
+    token = settings.status_token.get_secret_value() if settings.status_token else None
+    server = StatusServer(settings.status_host, settings.status_port, watched, token=token)
+    await server.start()
+    stack.push_async_callback(server.close)
+    logger.info("status page at %s", server.url)
 
 
 @contextmanager
-def _signals(first: Callable[[], object]) -> Iterator[None]:
-    """Call ``first`` on the first SIGTERM or SIGINT; the next one ends the process, with the shell's status for it."""
+def _signals(first: Callable[[], object], on_hangup: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Call ``first`` on the first SIGTERM or SIGINT; the next one ends the process, with the shell's status for it.
+
+    Each SIGHUP calls ``on_hangup``.
+    """
     loop = asyncio.get_running_loop()
     asked = False
 
@@ -123,10 +161,11 @@ def _signals(first: Callable[[], object]) -> Iterator[None]:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal, number)
+    loop.add_signal_handler(signal.SIGHUP, on_hangup)
     try:
         yield
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.remove_signal_handler(number)
 
 
@@ -135,9 +174,10 @@ async def _start(
     metrics: Metrics,
     outages: Outages,
     health: WorkerHealth,
+    activity: Activity,
     as_json: AsJson | None,
     stack: AsyncExitStack,
-) -> Worker:
+) -> tuple[Worker, ModelChanger]:
     health.enter("fetching artifacts")
     began = time.monotonic()
     directory = await pull(
@@ -153,10 +193,9 @@ async def _start(
     )
     metrics.artifact_pull_seconds.set(time.monotonic() - began)
     health.enter("loading the model")
-    transcriber = await stack.enter_async_context(
-        transcribing(
+    loader = await stack.enter_async_context(
+        loading(
             settings,
-            artifacts,
             metrics,
             max_duration_seconds=settings.max_duration_seconds,
             stall_timeout_seconds=settings.decode_stall_timeout_seconds,
@@ -164,6 +203,8 @@ async def _start(
             min_duration_seconds=settings.min_duration_seconds,
         )
     )
+    models = Models(await loader.load(artifacts), metrics)
+    stack.push_async_callback(models.close)
     s3 = await stack.enter_async_context(open_s3(settings))
     results = ResultStore(s3, settings.results_bucket)
     # Beside everything else: a store that is away must not keep the worker from joining.
@@ -174,7 +215,7 @@ async def _start(
         ObjectStore(s3),
         results,
         CheckpointStore(s3, settings.results_bucket),
-        transcriber,
+        models,
         outages,
         metrics,
         defaults=default_options(settings),
@@ -187,6 +228,7 @@ async def _start(
         outputs=Outputs(settings.max_event_bytes, settings.event_mode, sidecars),
         allowed=Allowed(settings.metadata_options, settings.tag_options),
         tell=progress.tell if progress else None,
+        activity=activity,
     )
     health.enter("joining the consumer group")
     breaker = await _look_at_topics(settings)
@@ -195,11 +237,11 @@ async def _start(
     watchdog = Watchdog(
         loop_tick=lambda: health.loop_tick,
         worker_tick=lambda: worker.last_tick if worker.running else None,
-        overdue=lambda: transcriber.overdue(time.monotonic()),
+        overdue=lambda: models.overdue(time.monotonic()),
     )
     watchdog.start()
     stack.callback(watchdog.stop)
-    return worker
+    return worker, ModelChanger(settings, loader, models, metrics, LogProgress(logger))
 
 
 async def _look_at_topics(settings: WorkerSettings) -> Breaker:

@@ -147,7 +147,7 @@ def run() -> None:
     """Run the worker until SIGTERM: events in, transcripts out."""
     from consumer.app import run_worker  # noqa: PLC0415
 
-    asyncio.run(run_worker(load(WorkerSettings)))
+    raise typer.Exit(asyncio.run(run_worker(load(WorkerSettings))))
 
 
 @app.command()

@@ -13,6 +13,7 @@ import asyncio
 import time
 from typing import Final, Protocol
 
+from consumer.delivery.partitions import Overview
 from consumer.observe.metrics import Metrics
 from consumer.outages import Outages
 
@@ -32,6 +33,10 @@ class Consumes(Protocol):
     @property
     def stopped_because(self) -> str | None:
         """Why it takes no more work for good; None while it does."""
+
+    @property
+    def partitions(self) -> list[Overview]:
+        """Those that it was assigned."""
 
 
 class WorkerHealth:
@@ -58,6 +63,11 @@ class WorkerHealth:
         """The worker takes work from now on."""
         self._consumer = consumer
         self._phase = "running"
+
+    @property
+    def partitions(self) -> list[Overview]:
+        """Those of the consumer; none before it consumes."""
+        return self._consumer.partitions if self._consumer else []
 
     def live(self) -> tuple[bool, str]:
         """False where only a new process can help: the event loop or the consumer's loop stands still."""

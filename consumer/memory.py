@@ -70,6 +70,15 @@ def _recording_bytes(n_states: int) -> int:
     return RECORDING_BYTES + (n_states + 1) * WINDOW_BYTES
 
 
+def model_bytes(file_bytes: int, n_states: int, model_size: str) -> int:
+    """What another model takes: its file, and its states with what they grow by when they are first used.
+
+    A state has about as much before its first use as it grows by then (base: 31 and 51 MB, see the table).
+    """
+    width = next(width for name, width in _WIDTHS.items() if model_size.startswith(name))
+    return file_bytes + 2 * n_states * width * STATE_WIDTH_BYTES
+
+
 def memory_limit_bytes(root: Path = cgroups.ROOT, own: Path = cgroups.OWN, proc: Path = Path("/proc")) -> int:
     """What this process may use: the tightest limit of its cgroups, and never more than the machine has left.
 

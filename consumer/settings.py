@@ -4,7 +4,7 @@ import os
 import re
 import string
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -88,6 +88,10 @@ S = TypeVar("S", bound=BaseSettings)
 _CONFIG = SettingsConfigDict(
     frozen=True, extra="ignore", env_ignore_empty=True, hide_input_in_errors=True, protected_namespaces=()
 )
+
+
+MIN_TOKEN_CHARACTERS: Final = 16
+LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
 class SettingsError(Exception):
@@ -320,8 +324,25 @@ class WorkerSettings(StoreSettings, EngineSettings, KafkaSettings, RegistrySetti
     otel_service_name: str = "whisper-consumer"
     http_host: str = "0.0.0.0"  # noqa: S104 - probes come from outside the container
     http_port: Annotated[int, Field(ge=0, le=65535)] = 9090
+    status_port: Annotated[
+        int | None, Field(ge=0, le=65535, description="For a page that shows what the worker does; none by default.")
+    ] = None
+    status_host: str = "127.0.0.1"
+    status_token: Annotated[
+        SecretStr | None, Field(validate_default=True, description="Who looks from elsewhere must know it.")
+    ] = None
+    status_page_text: Annotated[bool, Field(description="Whether the page shows words of transcripts.")] = False
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     log_format: Literal["json", "text"] = "json"
+
+    @field_validator("status_token")
+    @classmethod
+    def _strangers_need_a_token(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        if value is not None and len(value.get_secret_value()) < MIN_TOKEN_CHARACTERS:
+            raise ValueError(f"must have at least {MIN_TOKEN_CHARACTERS} characters")
+        if value is None and info.data.get("status_port") is not None and info.data.get("status_host") not in LOOPBACK:
+            raise ValueError("needed, since others reach STATUS_HOST, and the page shows names of recordings")
+        return value
 
     @field_validator("input_buckets")
     @classmethod

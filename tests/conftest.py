@@ -7,12 +7,13 @@ so ``pytest -m "not kafka"`` leaves those tests out.
 import asyncio
 import os
 import signal
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
 import hypothesis
 import pytest
+from playwright.async_api import Browser
 
 from consumer.operate.kafka_jars import ensure_kafka_jars
 from consumer.operate.kafka_server import KafkaServer
@@ -21,6 +22,7 @@ from tests.support import minio as minio_support
 from tests.support.apicurio import ApicurioServer, ensure_apicurio
 from tests.support.built import compiled_artifacts, has_compiler, prebuilt_artifacts
 from tests.support.cache import CACHE_DIR
+from tests.support.chromium import Installed, ensure_chromium, running_chromium
 from tests.support.kubernetes import Kubernetes
 from tests.support.minio import MinioServer
 
@@ -34,6 +36,7 @@ _MARKS = {
     "schema_registry": "registry",
     "kubernetes": "kubernetes",
     "minio_binary": "minio",
+    "chromium": "chromium",
     "artifacts_dir": "model",
     "compiled_artifacts_dir": "model",
     "corpus": "corpus",
@@ -155,6 +158,22 @@ def schema_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Apicur
 
 
 @pytest.fixture(scope="session")
+def chromium(request: pytest.FixtureRequest) -> Installed:
+    """A real browser, and axe. Skips, or fails, where there is none."""
+    try:
+        return ensure_chromium(CACHE_DIR)
+    except RuntimeError as error:
+        _missing(request, f"there is no browser, which some tests need: {error}")
+
+
+@pytest.fixture
+async def browser(chromium: Installed) -> AsyncIterator[Browser]:
+    """A browser for one test."""
+    async with running_chromium(chromium) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
 def minio_binary(request: pytest.FixtureRequest) -> Path:
     """The MinIO program, for tests that start a server of their own. Skips, or fails, where there is none."""
     return _built_by_go(request, "minio")
@@ -172,22 +191,20 @@ def kubernetes(request: pytest.FixtureRequest) -> Kubernetes:
     try:
         return Kubernetes()
     except FileNotFoundError as missing:
-        _cannot_be_had(
-            request,
-            f"there is no {missing}, which some tests need; `python -m tests.support.kubernetes` gets it (needs Go)",
-        )
+        get = "`python -m tests.support.kubernetes` gets it (needs Go)"
+        _missing(request, f"there is no {missing}, which some tests need; {get}")
 
 
 def _built_by_go(request: pytest.FixtureRequest, name: str) -> Path:
     binary = minio_support.find_binary(name)
     if binary is None:
-        _cannot_be_had(
-            request, f"there is no {name}, which some tests need; `python -m tests.support.minio` builds it (needs Go)"
-        )
+        build = "`python -m tests.support.minio` builds it (needs Go)"
+        _missing(request, f"there is no {name}, which some tests need; {build}")
     return binary
 
 
-def _cannot_be_had(request: pytest.FixtureRequest, reason: str) -> NoReturn:
+def _missing(request: pytest.FixtureRequest, reason: str) -> NoReturn:
+    """Leave the test out, and say so at the end; fail it where nothing may be left out."""
     request.config.stash.setdefault(_missing_services, set()).add(reason)
     if REQUIRE_REAL_SERVICES:
         pytest.fail(f"REQUIRE_REAL_SERVICES=1, but {reason}", pytrace=False)

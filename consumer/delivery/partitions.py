@@ -224,6 +224,15 @@ class _Partition:
             }
 
 
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """How far a partition is: the offset below which all is finished, None until it is opened, and what is not."""
+
+    partition: int
+    finished_below: int | None
+    unfinished: int
+
+
 class Partitions:
     """All partitions that this member holds or, during a rebalance, held last."""
 
@@ -252,12 +261,22 @@ class Partitions:
         """Offsets that were read and are not finished, in all open partitions."""
         return sum(held.tracker.unfinished_count for held in self._held.values() if held.tracker)
 
-    def unanswered(self, ends: Mapping[TopicPartition, int]) -> int:
-        """Records up to the ends of open partitions that are not finished; an end is the offset of the next record."""
-        open_ends = [
-            (tracker, end) for name, end in ends.items() if (held := self._if_open(name)) and (tracker := held.tracker)
+    def overview(self) -> list[Overview]:
+        """Each assigned partition, for people."""
+        trackers = {name: self._held[name].tracker for name in sorted(self._assigned)}
+        return [
+            Overview(name.partition, tracker.low_water if tracker else None, tracker.unfinished_count if tracker else 0)
+            for name, tracker in trackers.items()
         ]
-        return sum(max(0, end - tracker.low_water - len(tracker.finished_above())) for tracker, end in open_ends)
+
+    def unanswered(self, ends: Mapping[TopicPartition, int]) -> int:
+        """Records of open partitions that are not finished, up to ``ends`` (offsets of the next record) or beyond."""
+        trackers = ((self._if_open(name), end) for name, end in ends.items())
+        return sum(
+            max(held.tracker.unfinished_count, end - held.tracker.low_water - len(held.tracker.finished_above()))
+            for held, end in trackers
+            if held is not None and held.tracker is not None
+        )
 
     # ---- assignments
 

@@ -26,7 +26,7 @@ from consumer.delivery.breaker import OWN_FAULTS, Breaker
 from consumer.delivery.handling import Answer
 from consumer.delivery.job import Attempt, SourceRecord
 from consumer.delivery.membership import Membership, MembershipOptions
-from consumer.delivery.partitions import InFlight, Opening, Partitions, TopicPartition
+from consumer.delivery.partitions import InFlight, Opening, Overview, Partitions, TopicPartition
 from consumer.delivery.quarantine import Quarantine
 from consumer.errors import Unavailable
 from consumer.observe import spans
@@ -116,6 +116,7 @@ class Worker:
         self._stopping = asyncio.Event()
         self._defect: BaseException | None = None
         self._rejoin_pauses = delays()
+        self._ends: dict[TopicPartition, int] = {}  # of partitions, as they were last told
         self.running = False
         """Whether ``run`` is under way, and ``last_tick`` therefore moves."""
         self.joined = False
@@ -127,6 +128,11 @@ class Worker:
     def stopped_because(self) -> str | None:
         """Why no more work is taken, where too much of it ends by the worker's own fault."""
         return self._breaker.tripped
+
+    @property
+    def partitions(self) -> list[Overview]:
+        """Those that are assigned, and how far they are."""
+        return self._partitions.overview()
 
     def stop(self) -> None:
         """Ask ``run`` to finish what is in flight within the grace, and to return."""
@@ -443,9 +449,7 @@ class Worker:
         while True:
             if names := self._partitions.assigned - self._partitions.closed:
                 with suppress(Unavailable):  # told by whoever cannot do without the broker
-                    self._metrics.lag.set(self._partitions.unanswered(await self._membership.end_offsets(names)))
-            else:
-                self._metrics.lag.set(0)
+                    self._ends = await self._membership.end_offsets(names)
             self._opened_anew.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(LAG_INTERVAL_SECONDS):
@@ -454,6 +458,7 @@ class Worker:
     def _observe(self) -> None:
         oldest = min((work.since for work in self._tasks), default=None)
         self._metrics.in_flight.set(len(self._tasks))
+        self._metrics.lag.set(self._partitions.unanswered(self._ends))
         self._metrics.waiting_objects.set(len(self._parked))
         self._metrics.suspects.set(sum(work.suspect for work in self._tasks))
         self._metrics.oldest_in_flight_seconds.set(0 if oldest is None else time.monotonic() - oldest)

@@ -78,12 +78,26 @@ class WhisperLibraryAdapter:
         cpus_left: Callable[[], int] | None = None,
         traits: Traits = PUBLISHED,
         deadlines: Deadlines | None = None,
+        beside: Self | None = None,
     ) -> Self:
-        """Load the model and make the states. Raises ModelInitError or StateInitError."""
+        """Load the model and make the states. Raises ModelInitError or StateInitError.
+
+        ``beside`` another engine in the same process it takes turns with that, so that both together compute no more
+        than one, and a suspect has them both to itself.
+        """
+        places = beside._pool.places if beside else None  # noqa: SLF001 - of the same class
         context = await asyncio.to_thread(Context, library, model)
         try:
             detector = SpeechDetector(vad_model) if vad_model else None
-            pool = StatePool(context, n_states, metrics, deadlines or Deadlines(), n_cpus=n_cpus, cpus_left=cpus_left)
+            pool = StatePool(
+                context,
+                n_states,
+                metrics,
+                deadlines or Deadlines(),
+                n_cpus=n_cpus,
+                cpus_left=cpus_left,
+                places=places,
+            )
         except BaseException:
             context.close()
             raise

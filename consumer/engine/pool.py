@@ -41,11 +41,13 @@ class StatePool:
         *,
         n_cpus: int = 1,
         cpus_left: Callable[[], int] | None = None,
+        places: Places | None = None,
     ) -> None:
         """Make ``n_states`` states one after another. Raises StateInitError where memory is short.
 
         ``n_cpus``: how many threads may compute at once; where there are fewer states, each has several.
         ``cpus_left`` tells how many of them other processes leave at present; all, where it is not given.
+        ``places`` are those of another pool with as many states, which this one is to share turns with.
         """
         self._context = context
         self._metrics = metrics
@@ -53,7 +55,7 @@ class StatePool:
         self._threads_a_place = min(max(1, n_cpus // n_states), MOST_THREADS)
         self._widest = max(1, min(n_cpus, MOST_THREADS) // self._threads_a_place)
         self._cpus_left = cpus_left or (lambda: n_cpus)
-        self.places = Places({WINDOW: n_states, DETECTION: 1})
+        self.places = places or Places({WINDOW: n_states, DETECTION: 1})
         self._executor = ThreadPoolExecutor(n_states + 1, thread_name_prefix="whisper")
         self._free = [context.new_state() for _ in range(n_states)]
         self._running: set[AbortFlag] = set()

@@ -53,6 +53,15 @@ class Promptness(StrEnum):
     MISSED = "missed"
 
 
+class ModelChange(StrEnum):
+    """How a change of the model ended that was asked for by SIGHUP."""
+
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+    FAILED = "failed"
+    RESTART = "restart"
+
+
 class Disk(StrEnum):
     """A place on a disk that may become full."""
 
@@ -251,12 +260,18 @@ class Metrics:
             namespace=NAMESPACE,
             registry=self.registry,
         )
+        self.model_changes = self._counter(
+            "model_changes",
+            "Changes of the model that were asked for by SIGHUP, by how they ended; restart: for other libraries.",
+            label="outcome",
+        )
         self.segments_flagged = self._counter(
             "segments_flagged", "Segments of text with a flag, by flag; one may have several.", label="flag"
         )
         self.segments_suppressed = self._counter(
             "segments_suppressed", "Segments left out of the text because, by their flags, nobody spoke."
         )
+        _start_at_zero(self.model_changes, ModelChange)
         _start_at_zero(self.passes_repeated, Doubt)
         _start_at_zero(self.segments_flagged, get_args(Flag))
         self.backlog_audio_seconds = self._gauge(

@@ -19,19 +19,22 @@ import logging
 import math
 import time
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import BinaryIO, Protocol, TypeVar
 
 import orjson
 
+from consumer.audio.decoder_messages import Header
 from consumer.delivery.job import Attempt, Job, Outcome
-from consumer.engine.base import Options
+from consumer.engine.base import Options, Passage
 from consumer.errors import NotWanted, Reason, Rejected, Stage, Unavailable
 from consumer.identity import transcript_id
 from consumer.observe import spans
+from consumer.observe.activity import Activity, Recording
 from consumer.observe.logs import bind
 from consumer.observe.metrics import Metrics
 from consumer.outages import Outages
@@ -78,6 +81,26 @@ class _Spooled:
     fetch_seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """One attempt at one recording, once the transcript that is to come of it has a name."""
+
+    name: str
+    job: Job
+    options: Options
+    attempt: Attempt
+    faults: Faults
+    shown: Recording
+    transcriber: Transcriber
+
+
+class Lends(Protocol):
+    """Has the model in use."""
+
+    def lent(self) -> AbstractAsyncContextManager[Transcriber]:
+        """For one recording, from its beginning to its end."""
+
+
 class Pipeline:
     """Does one job after another, any number at once. Fits ``consumer.delivery.job.Work``."""
 
@@ -86,7 +109,7 @@ class Pipeline:
         objects: ObjectStore,
         results: ResultStore,
         checkpoints: CheckpointStore,
-        transcriber: Transcriber,
+        models: Lends,
         outages: Outages,
         metrics: Metrics,
         *,
@@ -95,12 +118,13 @@ class Pipeline:
         outputs: Outputs,
         allowed: Allowed | None = None,
         tell: Tell | None = None,
+        activity: Activity | None = None,
     ) -> None:
         """``allowed`` are options that may stand with objects; ``tell`` is told how far recordings are."""
         self._objects = objects
         self._results = results
         self._checkpoints = checkpoints
-        self._transcriber = transcriber
+        self._models = models
         self._outages = outages
         self._metrics = metrics
         self._defaults = defaults
@@ -108,6 +132,7 @@ class Pipeline:
         self._outputs = outputs
         self._allowed = allowed or Allowed()
         self._tell = tell
+        self._activity = activity or Activity()
         self._budget = ByteBudget(limits.max_in_flight_bytes, metrics.in_flight_bytes)
         self._under_way = OneAtATime()
         self._being_heard: set[KeptChannels] = set()
@@ -115,8 +140,13 @@ class Pipeline:
 
     async def do(self, job: Job, attempt: Attempt) -> Outcome:
         """Answer with the stored result, or transcribe and store it. Raises Rejected; waits for outages."""
+        with self._activity.recording(job.upload.bucket, job.upload.key, job.job_id) as shown:
+            async with self._models.lent() as transcriber:
+                return await self._do(job, attempt, shown, transcriber)
+
+    async def _do(self, job: Job, attempt: Attempt, shown: Recording, transcriber: Transcriber) -> Outcome:
         faults = Faults(attempt, self._outages, self._metrics, self._limits.object_retry_seconds)
-        with bind(stage=Stage.FETCH):
+        with shown.at(Stage.FETCH):
             job = replace(job, upload=await self._identify(job.upload, faults))
         upload = job.upload
         options = merged(upload.options, self._defaults)
@@ -125,17 +155,19 @@ class Pipeline:
             upload.key,
             etag=upload.etag,
             version_id=upload.version_id,
-            weights_sha256=self._transcriber.engine.weights_sha256,
+            weights_sha256=transcriber.engine.weights_sha256,
             options=options,
         )
         job.on_named(name)
         async with self._under_way.alone(name, attempt):
             stored = await self._stored(name, upload)
             if stored is None:
-                stored = await self._transcribed(name, job, options, attempt, faults)
+                stored = await self._transcribed(_Task(name, job, options, attempt, faults, shown, transcriber))
             else:
+                shown.ending = "found"
                 self._metrics.results_reused.inc()
-        with bind(stage=Stage.STORE):
+        _show(shown, stored)
+        with shown.at(Stage.STORE):
             sidecars = await self._write_sidecars(stored, upload.options)
         return self._outputs.outcome(name, stored, sidecars)
 
@@ -146,7 +178,7 @@ class Pipeline:
     async def _leave(self, note: Mapping[str, object], upload: AudioUploaded, ending: Ending) -> None:
         await self._results.put_marker(upload.bucket, upload.key, _etag(upload), orjson.dumps(note), ending)
 
-    async def _identify(self, upload: AudioUploaded, faults: "Faults") -> AudioUploaded:
+    async def _identify(self, upload: AudioUploaded, faults: Faults) -> AudioUploaded:
         """The upload with the ETag that names its bytes."""
         etag = _etag(upload)
         upload = upload.model_copy(update={"etag": etag})
@@ -158,7 +190,7 @@ class Pipeline:
             )
         return upload
 
-    async def _with_facts(self, upload: AudioUploaded, faults: "Faults") -> AudioUploaded:
+    async def _with_facts(self, upload: AudioUploaded, faults: Faults) -> AudioUploaded:
         """The upload with what the store says of it, options that stand with the object included."""
         facts = await faults.outlast(lambda: self._objects.head(upload))
         tags = await faults.outlast(lambda: self._objects.tags(upload)) if self._allowed.in_tags else {}
@@ -171,16 +203,14 @@ class Pipeline:
         with bind(stage=Stage.STORE):
             return await self._outages.until_available(lambda: self._results.get(name, upload.bucket, upload.key))
 
-    async def _transcribed(
-        self, name: str, job: Job, options: Options, attempt: Attempt, faults: "Faults"
-    ) -> StoredResult:
+    async def _transcribed(self, task: _Task) -> StoredResult:
         """Fetch, transcribe and store. A checkpoint that is of no more use is deleted."""
-        with bind(stage=Stage.FETCH), spans.span("fetch"):
-            spooled = await self._fetch(job.upload, faults)
+        with task.shown.at(Stage.FETCH), spans.span("fetch"):
+            spooled = await self._fetch(task.job.upload, task.faults)
         began = time.perf_counter() - spooled.fetch_seconds
-        with spooled.share, spooled.fetched.spool, bind(stage=Stage.TRANSCRIBE):
-            progress = KeptChannels(name, self._checkpoints, attempt, self._metrics)
-            heard = await self._heard(name, job, spooled.fetched.spool, options, attempt, progress)
+        with spooled.share, spooled.fetched.spool, task.shown.at(Stage.TRANSCRIBE):
+            progress = KeptChannels(task.name, self._checkpoints, task.attempt, self._metrics)
+            heard = await self._heard(task, spooled.fetched.spool, progress)
         timings = Timings(
             fetch_seconds=round(spooled.fetch_seconds, 3),
             decode_seconds=round(heard.decode_seconds, 3),
@@ -190,44 +220,54 @@ class Pipeline:
         factor = real_time_factor(timings, heard.duration_seconds - progress.found_seconds)
         self._measure(spooled.fetched, heard, timings, factor)
         transcript = assemble(
-            name,
-            job,
+            task.name,
+            task.job,
             spooled.fetched,
             heard,
-            options,
-            self._transcriber.engine,
+            task.options,
+            task.transcriber.engine,
             timings,
             factor,
             datetime.now(UTC),
-            attempts=attempt.deaths + 1,
+            attempts=task.attempt.deaths + 1,
         )
-        with bind(stage=Stage.STORE), spans.span("store"):
+        with task.shown.at(Stage.STORE), spans.span("store"):
             stored = await self._store(transcript)
             for checkpoint in progress.names:
                 await self._delete_checkpoint(checkpoint)
         return stored
 
-    async def _heard(
-        self, name: str, job: Job, spool: BinaryIO, options: Options, attempt: Attempt, progress: KeptChannels
-    ) -> Heard:
+    async def _heard(self, task: _Task, spool: BinaryIO, progress: KeptChannels) -> Heard:
         """What the transcriber makes of it. What is not wanted is noted beside the results, as ``given_up`` does."""
-        reporter = Reporter(name, job.upload, self._tell)
+        upload = task.job.upload
+        reporter = Reporter(task.name, upload, self._tell)
+
+        def on_header(channel: int | None, header: Header) -> None:
+            task.shown.lasts(header.declared_seconds, channel, header.channels)
+            reporter.on_header(channel, header)
+
+        def on_passage(passage: Passage) -> None:
+            task.shown.progressed(
+                passage.end_seconds, progress.found_seconds, " ".join(segment.text for segment in passage.segments)
+            )
+            reporter.on_passage(passage)
+
         self._being_heard.add(progress)
         try:
             return await self._outages.until_available(
-                lambda: self._transcriber.transcribe(
+                lambda: task.transcriber.transcribe(
                     spool,
-                    job.upload.key,
-                    options,
-                    turn=attempt,
+                    upload.key,
+                    task.options,
+                    turn=task.attempt,
                     kept=progress.of,
-                    on_header=reporter.on_header,
-                    on_passage=reporter.on_passage,
+                    on_header=on_header,
+                    on_passage=on_passage,
                 )
             )
         except NotWanted as reason:
-            note = _note(job, message=str(reason))
-            await self._outages.until_available(lambda: self._leave(note, job.upload, "not-wanted"))
+            note = _note(task.job, message=str(reason))
+            await self._outages.until_available(lambda: self._leave(note, upload, "not-wanted"))
             raise
         finally:
             self._being_heard.discard(progress)
@@ -236,7 +276,7 @@ class Pipeline:
         now = time.monotonic()
         return now - min((progress.saved_at for progress in self._being_heard), default=now)
 
-    async def _fetch(self, upload: AudioUploaded, faults: "Faults") -> _Spooled:
+    async def _fetch(self, upload: AudioUploaded, faults: Faults) -> _Spooled:
         """The recording, once its bytes fit in the budget. Who waits for an object or an outage holds none of it."""
         if upload.size_bytes is None:
             upload = await self._with_facts(upload, faults)
@@ -304,6 +344,14 @@ class Pipeline:
             metrics.decode_damage.inc()
         if not heard.segments:
             metrics.no_speech.inc()
+
+
+def _show(shown: Recording, stored: StoredResult) -> None:
+    """What a person wants to see of a result."""
+    document = stored.document
+    shown.duration_seconds = document.get("durationSeconds") or shown.duration_seconds
+    shown.language = document.get("language")
+    shown.says(str(document.get("text") or ""))
 
 
 def _note(job: Job, **why: str | None) -> dict[str, object]:

@@ -34,7 +34,7 @@ from consumer.store.s3 import S3
 from consumer.transcriber import Transcriber
 from schemas import AudioUploaded, JobOptions, Transcript, TranscriptCompleted
 from tests.chaos.proxy import FaultProxy, Mode
-from tests.support.engine import RATE_HERTZ, SilentEngine
+from tests.support.engine import RATE_HERTZ, OneModel, SilentEngine
 from tests.support.s3 import new_bucket, s3_requests
 
 KEY = "calls/Größe & mehr.wav"
@@ -142,12 +142,14 @@ def make(decoder: Decoder, requests: S3, results_bucket: str) -> Make:
             ObjectStore(to_recordings),
             ResultStore(to_results, results_bucket),
             CheckpointStore(to_results, results_bucket),
-            Transcriber(
-                decoder,
-                engine,
-                metrics,
-                checkpoint_audio_seconds=checkpoint_audio_seconds,
-                min_duration_seconds=min_duration_seconds,
+            OneModel(
+                Transcriber(
+                    decoder,
+                    engine,
+                    metrics,
+                    checkpoint_audio_seconds=checkpoint_audio_seconds,
+                    min_duration_seconds=min_duration_seconds,
+                )
             ),
             Outages(metrics),
             metrics,
@@ -496,8 +498,10 @@ async def test_a_second_worker_goes_on_from_the_checkpoint(
     attempt = FreeAttempt()
     doing = asyncio.create_task(killed.pipeline.do(job_of(upload), attempt))
     await asyncio.wait_for(reached.wait(), 30)
+    assert killed.metric("checkpoint_age_seconds") > 0
     doing.cancel()
     await asyncio.wait({doing})
+    assert killed.metric("checkpoint_age_seconds") == 0
     assert killed.engine.aborted == 1
     assert attempt.progress == killed.metric("checkpoints_written_total") > 0
     (checkpoint,) = await keys(client, results_bucket)

@@ -90,6 +90,11 @@ async def _transcribed(
         assert await worker.metric("records_finished_total", outcome="dead_lettered") == 1
         assert await worker.metric("records_finished_total", outcome="skipped") == 1
         assert await worker.metric("audio_out_seconds_total") == 11.0
+        assert await worker.metric("audio_by_language_seconds_total", language="en") == 11.0
+        assert await worker.metric("objective_total", outcome="met") == 1
+        assert await worker.metric("ready") == 1
+        for known in ("memory_predicted_bytes", "memory_limit_bytes", "artifact_pull_seconds", "drain_budget_seconds"):
+            assert await worker.metric(known) > 0
         assert await worker.metric("fetched_bytes_total") == len(body)
         assert (await worker.status("/livez"))[0] == 200
         log = worker.process.log_path.read_text()

@@ -1,6 +1,7 @@
 """An engine that costs nothing, behind the engine's Protocol: for tests and soaks of everything around it."""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from consumer.engine.base import (
     CLEARED_AFTER_SECONDS,
@@ -11,6 +12,7 @@ from consumer.engine.base import (
     Samples,
     Turn,
 )
+from consumer.transcriber import Transcriber
 from schemas import LanguageCandidate, Segment
 
 RATE_HERTZ = 16_000
@@ -110,3 +112,14 @@ class SilentEngine:
             inference_seconds=0.0,
             language_candidates=(LanguageCandidate(language="en", probability=0.75),),
         )
+
+
+class OneModel:
+    """Lends one transcriber, always. Fits ``consumer.pipeline.pipeline.Lends``."""
+
+    def __init__(self, transcriber: Transcriber) -> None:
+        self._transcriber = transcriber
+
+    @asynccontextmanager
+    async def lent(self) -> AsyncIterator[Transcriber]:
+        yield self._transcriber

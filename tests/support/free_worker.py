@@ -88,7 +88,7 @@ async def _run(pulse_path: Path) -> None:
 
 def main(arguments: list[str]) -> None:
     with ExitStack() as stack:
-        stack.enter_context(patch.object(transcribing, "_load_engine", _load_engine))
+        stack.enter_context(patch.object(transcribing.Loader, "_load_library", _load_engine))
         if "--no-decoder" in arguments:
             stack.enter_context(patch.object(transcribing, "Decoder", FreeDecoder))
         asyncio.run(_run(Path(arguments[0])))

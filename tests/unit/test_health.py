@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from prometheus_client import CollectorRegistry
 
+from consumer.delivery.partitions import Overview
 from consumer.errors import Unavailable
 from consumer.health import LOOP_STALL_SECONDS, WorkerHealth
 from consumer.observe.metrics import Metrics
@@ -20,6 +21,7 @@ class Consumer:
     joined: bool = True
     last_tick: float = field(default_factory=time.monotonic)
     stopped_because: str | None = None
+    partitions: list[Overview] = field(default_factory=list)
 
 
 @pytest.fixture

@@ -146,6 +146,19 @@ def test_sasl_with_credentials_is_accepted(environment: pytest.MonkeyPatch) -> N
     assert password.get_secret_value() == "the-password"
 
 
+def test_a_status_page_for_others_needs_a_token(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("STATUS_PORT", "8080")
+    assert load(WorkerSettings).status_token is None
+    environment.setenv("STATUS_HOST", "10.0.0.1")
+    assert problems() == [
+        "STATUS_TOKEN is not set: needed, since others reach STATUS_HOST, and the page shows names of recordings"
+    ]
+    environment.setenv("STATUS_TOKEN", "too-short")
+    assert problems() == ["STATUS_TOKEN=(value not shown): must have at least 16 characters"]
+    environment.setenv("STATUS_TOKEN", "0123456789abcdef")
+    assert load(WorkerSettings).status_host == "10.0.0.1"
+
+
 def test_secrets_are_never_shown(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("KAFKA_SSL_KEY_FILE", "/secret/path.pem")
     environment.setenv("MINIO_ENDPOINT", "s3://the-user:the-password@store")

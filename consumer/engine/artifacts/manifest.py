@@ -100,6 +100,11 @@ class Manifest(_Part):
     """None where nothing was measured."""
 
     @property
+    def libraries(self) -> dict[str, str]:
+        """SHA-256 of each library by its file name."""
+        return {name: facts.sha256 for name, facts in self.files.items() if ".so" in name}
+
+    @property
     def total_bytes(self) -> int:
         return sum(facts.bytes for facts in self.files.values())
 

@@ -29,7 +29,7 @@ from consumer.engine.artifacts.digests import digest_file
 from consumer.engine.artifacts.errors import ArtifactError
 from consumer.engine.artifacts.files import put_in_place
 from consumer.engine.artifacts.machine import Machine, this_machine
-from consumer.engine.artifacts.manifest import FileFacts, Manifest, write_manifest
+from consumer.engine.artifacts.manifest import FileFacts, Manifest, read_manifest, write_manifest
 from consumer.engine.artifacts.models import MANIFEST, WHISPER_CLI, directory_name
 from consumer.engine.artifacts.progress import Advance, Progress
 from consumer.engine.artifacts.verify import check_layout, try_in_child, unmet, verify
@@ -69,6 +69,49 @@ async def pull(
             if here is None:
                 await _fetch_directory(bucket, chosen, target, size, progress)
     return here or target
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Artifacts that are whole and not yet in their place."""
+
+    directory: Path
+    place: Path
+
+    def keep(self) -> Path:
+        """Put them there, instead of what is there; the directory."""
+        put_in_place(self.directory, self.place)
+        return self.place
+
+
+@asynccontextmanager
+async def newer(
+    size: ModelSize,
+    artifacts_dir: Path,
+    bucket_name: str,
+    store: StoreSettings,
+    progress: Progress,
+    *,
+    machine: Machine | None = None,
+) -> AsyncIterator[Fetched | None]:
+    """What the bucket has that the disk has not, fetched into a hidden directory beside it; None where that is nothing.
+
+    Only what has a manifest can be compared. What is not ``kept`` by the end is removed. Other processes on the same
+    directory wait meanwhile. Raises ArtifactError with one line that says what is wrong.
+    """
+    async with open_bucket(bucket_name, store) as bucket:
+        chosen = await _choose(bucket, size, machine or this_machine(), require_manifest=True)
+        target = artifacts_dir / chosen.name
+        async with _locked(artifacts_dir / f".{chosen.name}.lock", progress):
+            if chosen.manifest == await asyncio.to_thread(read_manifest, target):
+                yield None
+                return
+            beside = target.with_name(f".{target.name}.newer")
+            await _fetch_directory(bucket, chosen, target, size, progress, place=beside)
+            try:
+                yield Fetched(beside, target)
+            finally:
+                await asyncio.to_thread(shutil.rmtree, beside, ignore_errors=True)
 
 
 def _make_directory(path: Path) -> None:
@@ -128,14 +171,17 @@ async def _choose(bucket: Bucket, size: ModelSize, machine: Machine, *, require_
     )
 
 
-async def _fetch_directory(bucket: Bucket, chosen: _Chosen, target: Path, size: ModelSize, progress: Progress) -> None:
+async def _fetch_directory(
+    bucket: Bucket, chosen: _Chosen, target: Path, size: ModelSize, progress: Progress, *, place: Path | None = None
+) -> None:
+    """``place`` is where it appears; the target by default, whose good files are taken over in any case."""
     staging = target.with_name(f".{target.name}.partial")
     wanted = _wanted(bucket, chosen, staging)
     try:
         await asyncio.to_thread(_prepare, staging, target, wanted)
         progress.note(f"fetching {chosen.name}/ from bucket {bucket.name}: {len(wanted)} files")
         await _fetch_files(bucket, wanted, progress)
-        await asyncio.to_thread(_finish, staging, target, size, wanted, chosen.manifest)
+        await asyncio.to_thread(_finish, staging, place or target, size, wanted, chosen.manifest)
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise ArtifactError(f"cannot write to {staging}: {error.strerror}") from error
