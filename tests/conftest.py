@@ -23,6 +23,7 @@ from tests.support.apicurio import ApicurioServer, ensure_apicurio
 from tests.support.built import compiled_artifacts, has_compiler, prebuilt_artifacts
 from tests.support.cache import CACHE_DIR
 from tests.support.chromium import Installed, ensure_chromium, running_chromium
+from tests.support.kubernetes import Kubernetes
 from tests.support.minio import MinioServer
 from tests.support.prometheus import Programs, ensure_prometheus
 
@@ -34,6 +35,7 @@ _MARKS = {
     "kafka_jars": "kafka",
     "s3": "s3",
     "schema_registry": "registry",
+    "kubernetes": "kubernetes",
     "minio_binary": "minio",
     "chromium": "chromium",
     "prometheus": "prometheus",
@@ -192,6 +194,16 @@ def minio_binary(request: pytest.FixtureRequest) -> Path:
 def mc_binary(request: pytest.FixtureRequest) -> Path:
     """MinIO's client. Skips, or fails, where there is none."""
     return _built_by_go(request, "mc")
+
+
+@pytest.fixture(scope="session")
+def kubernetes(request: pytest.FixtureRequest) -> Kubernetes:
+    """What checks manifests. Skips, or fails, where it is not there."""
+    try:
+        return Kubernetes()
+    except FileNotFoundError as missing:
+        get = "`python -m tests.support.kubernetes` gets it (needs Go)"
+        _missing(request, f"there is no {missing}, which some tests need; {get}")
 
 
 def _built_by_go(request: pytest.FixtureRequest, name: str) -> Path:

@@ -23,6 +23,7 @@ BLUE, PALE_GREY, GREY, BLACK = "#0072B2", "#B4B4B4", "#6E6E6E", "#222222"
 WIDTH_INCHES = 9.0
 DOTS_PER_INCH = 150
 CURVES_A_ROW = 3
+POINTS_WITH_VALUES = 12
 BESIDE_A_POINT = ((4, 2, "left"), (-4, 2, "right"), (4, -9, "left"), (-4, -9, "right"))  # for those that meet, in turn
 COLOURS_OF_A_FILE = 64  # a third of the bytes, and nobody sees the difference
 
@@ -149,21 +150,23 @@ def _meet(panel: Any, one: Run, other: Run) -> bool:
 
 
 def _curves(curves: list[dict[str, Any]]) -> Any:
-    """A panel for each, from zero, with the value at each point."""
+    """A panel for each, from zero; where points are few, with the value at each."""
     columns = min(CURVES_A_ROW, len(curves))
     rows = ceil(len(curves) / columns)
     picture, panels = plt.subplots(
         rows, columns, figsize=(WIDTH_INCHES, 2.5 * rows), squeeze=False, layout="constrained"
     )
     for panel, curve in zip(panels.flat, curves, strict=False):
-        panel.plot(curve["x"], curve["y"], "o-", ms=4, lw=1.4, color=BLUE)
-        for x, y in zip(curve["x"], curve["y"], strict=True):
-            panel.annotate(f"{y:,.3g}", (x, y), (0, 5), textcoords="offset points", ha="center", fontsize=7.5)
+        few = len(curve["x"]) <= POINTS_WITH_VALUES
+        panel.plot(curve["x"], curve["y"], "o-" if few else "-", ms=4, lw=1.4, color=BLUE)
         if curve["log_x"]:
             panel.set_xscale("log")
-        panel.set_xticks(curve["x"], [_short(x) for x in curve["x"]])
-        panel.set_xticks([], minor=True)
-        panel.margins(x=0.15)
+        if few:
+            for x, y in zip(curve["x"], curve["y"], strict=True):
+                panel.annotate(f"{y:,.3g}", (x, y), (0, 5), textcoords="offset points", ha="center", fontsize=7.5)
+            panel.set_xticks(curve["x"], [_short(x) for x in curve["x"]])
+            panel.set_xticks([], minor=True)
+            panel.margins(x=0.15)
         panel.set_ylim(0, 1.2 * max(curve["y"]))
         panel.set_title(curve["name"], fontsize=9)
         panel.set_xlabel(curve["x_label"], fontsize=8)

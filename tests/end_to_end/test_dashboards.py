@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -99,8 +100,13 @@ async def _every_panel_has_numbers(deployment: Deployment, bucket: str, watched:
         lambda found: bool(found) and float(found[0]["value"][1]) > 0,
     )
     for panel, expression in queries():
-        found = await watched.query(expression)
-        assert found, f"{panel} is empty: {expression}"
-        assert any(series["value"][1] != "NaN" for series in found), f"{panel} has no number: {expression}"
+        try:  # a rate takes two looks at a series
+            await watched.wait_until(expression, _is_number, timeout_seconds=15)
+        except AssertionError as nothing:
+            pytest.fail(f"{panel} has no number: {nothing}")
     for alert in await watched.query("ALERTS"):
         pytest.fail(f"nothing is wrong, and yet there is {alert['metric']}")
+
+
+def _is_number(found: list[dict[str, Any]]) -> bool:
+    return any(series["value"][1] != "NaN" for series in found)

@@ -35,18 +35,23 @@ def find_binary(name: str = "minio") -> Path | None:
 
 def build(name: str) -> None:
     """Build a program into the cache. Raises RuntimeError where that cannot be done, saying why."""
+    go_install(_PACKAGES[name], name, _BINARIES / name)
+
+
+def go_install(package: str, name: str, target: Path) -> None:
+    """Build the program ``name`` of a Go package to ``target``. Raises RuntimeError where that cannot be done."""
     go = shutil.which("go")
     if go is None:
         raise RuntimeError(f"{name} is built by Go, and there is no `go` on the PATH")
-    _BINARIES.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=_BINARIES) as build_dir:
-        command = [go, "install", "-trimpath", "-ldflags", "-s -w", _PACKAGES[name]]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent) as build_dir:
+        command = [go, "install", "-trimpath", "-ldflags", "-s -w", package]
         environment = {**os.environ, "GOBIN": build_dir, "GOFLAGS": "-mod=mod"}
         try:
             subprocess.run(command, cwd=build_dir, env=environment, check=True, timeout=_BUILD_TIMEOUT_SECONDS)
         except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
             raise RuntimeError(f"building {name} failed: {error}") from error
-        (Path(build_dir) / name).replace(_BINARIES / name)
+        (Path(build_dir) / name).replace(target)
 
 
 class MinioServer(Service):
