@@ -5,6 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 from playwright.async_api import Browser, Page, expect
 
@@ -43,7 +44,8 @@ async def test_recordings_are_dropped_followed_read_and_played(
         await a_long_one_is_followed_as_it_is_transcribed(page, sample, tmp_path)
         await a_dropped_one_is_played_with_its_words(page, sample)
         await its_transcript_is_downloaded(page)
-        await it_is_fit_for_everybody(page, chromium)
+        await it_is_fit_for_everybody(page, chromium, tmp_path)
+        await what_the_browser_cannot_play_has_its_transcript(page, sample, tmp_path)
         await what_is_no_recording_is_refused_with_the_reason(page)
         demo.send_signal(signal.SIGINT)
         assert await demo.wait(timeout_seconds=TIMEOUT_SECONDS) == 0
@@ -102,15 +104,29 @@ async def its_transcript_is_downloaded(page: Page) -> None:
             assert re.fullmatch(r"(\d+\n[\d:,]+ --> [\d:,]+\n.+\n(.+\n)?\n?)+", content)
 
 
-async def it_is_fit_for_everybody(page: Page, chromium: Installed) -> None:
+async def it_is_fit_for_everybody(page: Page, chromium: Installed, directory: Path) -> None:
     for colours in ("light", "dark"):
         for width in (360, 1280):
             await page.emulate_media(color_scheme="dark" if colours == "dark" else "light", reduced_motion="reduce")
             await page.set_viewport_size({"width": width, "height": 900})
+            await page.screenshot(path=directory / f"{colours}-{width}.png", full_page=True)
             found = await page.evaluate(f"() => {{ {chromium.axe}; return axe.run(); }}")
             assert [(each["id"], each["nodes"][0]["html"]) for each in found["violations"]] == [], (colours, width)
             assert len(found["passes"]) > 10
             assert await page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+async def what_the_browser_cannot_play_has_its_transcript(page: Page, sample: Path, directory: Path) -> None:
+    path = directory / "speech.aiff"
+    with av.open(str(sample)) as source, av.open(str(path), "w", format="aiff") as target:
+        stream = target.add_stream("pcm_s16be", rate=16000, layout="mono")
+        for frame in source.decode(audio=0):
+            target.mux(stream.encode(frame))
+        target.mux(stream.encode(None))
+    await page.get_by_label("choose files").set_input_files(path)
+    await expect(page.locator("#unplayable")).to_contain_text("cannot play", timeout=TIMEOUT_MS)
+    await expect(page.locator("#text")).to_contain_text("your country")
+    await expect(page.locator("#audio")).to_be_hidden()
 
 
 async def what_is_no_recording_is_refused_with_the_reason(page: Page) -> None:
