@@ -500,16 +500,28 @@ def demo(
     files: Annotated[
         list[Path] | None, typer.Argument(help="Recordings; a sample by default.", metavar="[FILE…]")
     ] = None,
-    stay: Annotated[bool, typer.Option("--stay", help="Keep everything running until Ctrl-C.")] = False,
+    stay: Annotated[
+        bool | None,
+        typer.Option(
+            help="Keep everything running until Ctrl-C, with a page to drop recordings on; so it is on a terminal "
+            "where no file is named.",
+            show_default=False,
+        ),
+    ] = None,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="The page, while everything keeps running.")] = True,
     size: Annotated[ModelSize, typer.Option("--size", "-s", help="Model size.")] = "base",
 ) -> None:
     """Send recordings through a real Kafka, a real S3 store and the real worker, all on this machine."""
+    if stay is None:
+        stay = not files and sys.stdin.isatty() and sys.stdout.isatty()
     try:
         from consumer.operate.demo import run_demo  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise _lacks("demo", error) from None
     raise typer.Exit(
-        asyncio.run(run_demo(files or [], stay=stay, size=size, console=Console(), locations=load(BuildSettings)))
+        asyncio.run(
+            run_demo(files or [], stay=stay, page=page, size=size, console=Console(), locations=load(BuildSettings))
+        )
     )
 
 

@@ -3,34 +3,21 @@
 So what is shown is made in one place, with a script and without. Everything that comes from outside is escaped.
 """
 
-import hashlib
-import re
-from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from html import escape
 from importlib.resources import files
 from typing import Final
 
+from consumer.observe.pages import security_headers
 from consumer.status.snapshot import Snapshot
 
 _TEMPLATE: Final = files("consumer.status").joinpath("page.html").read_text(encoding="utf-8")
+HEADERS: Final = security_headers(_TEMPLATE)
 
 _NUMBER: Final = ' class="number"'
 _NAME: Final = ' class="name"'
 _ENDINGS: Final = {"transcribed": "transcribed", "found": "found in the store", "not_wanted": "not wanted: too short"}
-
-
-def _digest(tag: str) -> str:
-    """What a content security policy calls the template's own style or script by."""
-    inline = re.findall(rf"<{tag}>(.*?)</{tag}>", _TEMPLATE, re.DOTALL)[0]
-    return b64encode(hashlib.sha256(inline.encode()).digest()).decode()
-
-
-SECURITY_POLICY: Final = (
-    f"default-src 'none'; style-src 'sha256-{_digest('style')}'; script-src 'sha256-{_digest('script')}'; "
-    "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
 
 
 def page(seen: Snapshot) -> str:

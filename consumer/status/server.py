@@ -14,20 +14,14 @@ from typing import Final
 import orjson
 from aiohttp import web
 
-from consumer.status.page import SECURITY_POLICY, page, sections
+from consumer.observe.pages import asked_by_a_name_of_this_machine
+from consumer.status.page import HEADERS, page, sections
 from consumer.status.snapshot import Watched, snapshot
 
 INTERVAL_SECONDS: Final = 1.0
 MAX_FOLLOWERS: Final = 20
 CLOSE_TIMEOUT_SECONDS: Final = 1.0
 COOKIE: Final = "whisper-consumer-token"
-LOOPBACK_HOSTS: Final = ("127.0.0.1", "localhost", "[::1]")
-_HEADERS: Final = {
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": SECURITY_POLICY,
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -78,7 +72,7 @@ class StatusServer:
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if self._token is None:
-            if _host_of(request) not in LOOPBACK_HOSTS:
+            if not asked_by_a_name_of_this_machine(request):
                 return _refused(f"open it as http://localhost:{self._port}/")
             return await handler(request)
         if (given := request.query.get("token")) is not None and self._is_token(given):
@@ -94,17 +88,17 @@ class StatusServer:
         return self._token is not None and hmac.compare_digest(given.encode(), self._token.encode())
 
     async def _page(self, request: web.Request) -> web.Response:  # noqa: ARG002
-        return web.Response(text=page(snapshot(self._watched)), content_type="text/html", headers=_HEADERS)
+        return web.Response(text=page(snapshot(self._watched)), content_type="text/html", headers=HEADERS)
 
     async def _status(self, request: web.Request) -> web.Response:  # noqa: ARG002
         body = orjson.dumps(snapshot(self._watched), option=orjson.OPT_INDENT_2)
-        return web.Response(body=body, content_type="application/json", headers=_HEADERS)
+        return web.Response(body=body, content_type="application/json", headers=HEADERS)
 
     async def _events(self, request: web.Request) -> web.StreamResponse:
         """Sections that changed, once a second, until the reader or the worker leaves (server-sent events)."""
         if self._followers >= MAX_FOLLOWERS:
-            return web.Response(status=503, text=f"at most {MAX_FOLLOWERS} may follow at once\n", headers=_HEADERS)
-        stream = web.StreamResponse(headers={**_HEADERS, "Content-Type": "text/event-stream"})
+            return web.Response(status=503, text=f"at most {MAX_FOLLOWERS} may follow at once\n", headers=HEADERS)
+        stream = web.StreamResponse(headers={**HEADERS, "Content-Type": "text/event-stream"})
         self._followers += 1
         try:
             with suppress(ConnectionError):
@@ -126,11 +120,5 @@ class StatusServer:
                 await asyncio.wait_for(self._closing.wait(), INTERVAL_SECONDS)
 
 
-def _host_of(request: web.Request) -> str:
-    """The name by which it was asked, without the port."""
-    host = request.headers.get("Host", "")
-    return host[: host.index("]") + 1] if host.startswith("[") and "]" in host else host.partition(":")[0]
-
-
 def _refused(what_to_do: str) -> web.Response:
-    return web.Response(status=403, text=f"not allowed: {what_to_do}\n", headers=_HEADERS)
+    return web.Response(status=403, text=f"not allowed: {what_to_do}\n", headers=HEADERS)

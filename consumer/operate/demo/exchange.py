@@ -1,24 +1,39 @@
 """What goes to the worker and what comes back: uploads, their announcements, transcripts, dead letters."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord
 
 from consumer.delivery.deadletters import ORIGINAL_OFFSET, ORIGINAL_PARTITION, REASON
 from consumer.operate.console import ConsoleProgress
+from consumer.operate.demo.board import Board, free_key
 from consumer.operate.demo.stack import (
     DEAD_LETTER_TOPIC,
     INPUT_BUCKET,
     INPUT_TOPIC,
     OUTPUT_TOPIC,
+    PROGRESS_TOPIC,
     DemoStack,
     s3_client,
 )
+from consumer.operate.demo.upload import upload_in_parts
 from consumer.operate.demo.view import DeadLetter
 from consumer.operate.process import ProcessError
-from schemas import AudioUploaded, Transcript, TranscriptCompleted, TranscriptReference
+from schemas import (
+    AudioUploaded,
+    Progress,
+    Transcript,
+    TranscriptCompleted,
+    TranscriptProgress,
+    TranscriptReference,
+)
+
+if TYPE_CHECKING:
+    from types_aiobotocore_s3 import S3Client
+    from types_aiobotocore_s3.type_defs import GetObjectOutputTypeDef
 
 _POLL_MS = 500
 
@@ -31,21 +46,53 @@ class ExchangeError(Exception):
     """The worker has said something that makes no sense."""
 
 
-async def send(recordings: Sequence[Path], stack: DemoStack, progress: ConsoleProgress) -> set[Position]:
-    """Upload and announce every recording. Returns partition and offset of the announcements."""
-    sent: set[Position] = set()
+class Exchange:
+    """Brings recordings to the worker, and reads them back, with one client each of the store and the broker."""
+
+    def __init__(self, client: "S3Client", producer: AIOKafkaProducer) -> None:
+        self._client = client
+        self._producer = producer
+
+    async def upload(self, key: str, file: BinaryIO, advance: Callable[[int], None]) -> None:
+        """Store an open file."""
+        await self._client.upload_fileobj(file, INPUT_BUCKET, key, Callback=advance)
+
+    async def upload_stream(self, key: str, chunks: AsyncIterable[bytes]) -> None:
+        """Store what comes, of any length, with one part in memory. What ends by an error leaves no object."""
+        await upload_in_parts(self._client, INPUT_BUCKET, key, chunks)
+
+    async def announce(self, key: str) -> Position:
+        """Tell the worker of a stored recording."""
+        head = await self._client.head_object(Bucket=INPUT_BUCKET, Key=key)
+        event = AudioUploaded(
+            bucket=INPUT_BUCKET, key=key, etag=head["ETag"].strip('"'), size_bytes=head["ContentLength"]
+        )
+        value = event.model_dump_json(by_alias=True, exclude_none=True).encode()
+        record = await self._producer.send_and_wait(INPUT_TOPIC, value, key=f"{INPUT_BUCKET}/{key}".encode())
+        return record.partition, record.offset
+
+    async def read(self, key: str, byte_range: str | None) -> "GetObjectOutputTypeDef":
+        """A stored recording or, by the value of a Range header, a part of it. Raises ClientError."""
+        if byte_range is None:
+            return await self._client.get_object(Bucket=INPUT_BUCKET, Key=key)
+        return await self._client.get_object(Bucket=INPUT_BUCKET, Key=key, Range=byte_range)
+
+
+@asynccontextmanager
+async def exchange_with(stack: DemoStack) -> AsyncIterator[Exchange]:
+    """One with the parts of the demo."""
     producer = AIOKafkaProducer(bootstrap_servers=stack.kafka.bootstrap_servers, enable_idempotence=True)
     async with s3_client(stack.store) as client, producer:
-        for key, path in object_keys(recordings).items():
-            with path.open("rb") as file, progress.task(f"Uploading {key}", path.stat().st_size) as advance:
-                await client.upload_fileobj(file, INPUT_BUCKET, key, Callback=advance)
-            head = await client.head_object(Bucket=INPUT_BUCKET, Key=key)
-            event = AudioUploaded(
-                bucket=INPUT_BUCKET, key=key, etag=head["ETag"].strip('"'), size_bytes=head["ContentLength"]
-            )
-            value = event.model_dump_json(by_alias=True, exclude_none=True).encode()
-            record = await producer.send_and_wait(INPUT_TOPIC, value, key=f"{INPUT_BUCKET}/{key}".encode())
-            sent.add((record.partition, record.offset))
+        yield Exchange(client, producer)
+
+
+async def send(recordings: Mapping[str, Path], exchange: Exchange, progress: ConsoleProgress) -> set[Position]:
+    """Upload and announce every recording by its key. Returns partition and offset of the announcements."""
+    sent: set[Position] = set()
+    for key, path in recordings.items():
+        with path.open("rb") as file, progress.task(f"Uploading {key}", path.stat().st_size) as advance:
+            await exchange.upload(key, file, advance)
+        sent.add(await exchange.announce(key))
     return sent
 
 
@@ -53,36 +100,43 @@ def object_keys(recordings: Sequence[Path]) -> dict[str, Path]:
     """An object key for every file: its name, with a number where a name occurs twice."""
     keys: dict[str, Path] = {}
     for path in recordings:
-        key, number = path.name, 2
-        while key in keys:
-            key, number = f"{path.stem}-{number}{path.suffix}", number + 1
-        keys[key] = path
+        keys[free_key(path.name, keys)] = path
     return keys
 
 
 @asynccontextmanager
-async def arrivals_of(stack: DemoStack) -> AsyncIterator[AsyncIterator[Arrival]]:
-    """Everything that the worker says on its two topics, from their beginning."""
+async def arrivals_of(stack: DemoStack, board: Board) -> AsyncIterator[AsyncIterator[Arrival]]:
+    """Every answer of the worker, from the beginning. The board hears of it, and of progress in between."""
     consumer = AIOKafkaConsumer(
         OUTPUT_TOPIC,
         DEAD_LETTER_TOPIC,
+        PROGRESS_TOPIC,
         bootstrap_servers=stack.kafka.bootstrap_servers,
         auto_offset_reset="earliest",
     )
-    async with consumer, aclosing(_read(consumer, stack)) as arrivals:
+    async with consumer, aclosing(_read(consumer, stack, board)) as arrivals:
         yield arrivals
 
 
-async def _read(consumer: AIOKafkaConsumer, stack: DemoStack) -> AsyncGenerator[Arrival, None]:
+async def _read(consumer: AIOKafkaConsumer, stack: DemoStack, board: Board) -> AsyncGenerator[Arrival, None]:
     while True:
         for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
             for record in records:
-                yield dead_letter(record) if record.topic == DEAD_LETTER_TOPIC else await _transcript(record, stack)
+                told = await _told(record, stack)
+                board.hear(told)
+                if not isinstance(told, Progress):
+                    yield told
         if stack.worker.exit_code is not None:
             raise ProcessError(
                 f"the worker ended with exit code {stack.worker.exit_code}. The end of its log:\n"
                 f"{stack.worker.log_tail()}"
             )
+
+
+async def _told(record: ConsumerRecord, stack: DemoStack) -> Arrival | Progress:
+    if record.topic == PROGRESS_TOPIC:
+        return TranscriptProgress.model_validate_json(record.value).data
+    return dead_letter(record) if record.topic == DEAD_LETTER_TOPIC else await _transcript(record, stack)
 
 
 async def _transcript(record: ConsumerRecord, stack: DemoStack) -> Transcript:

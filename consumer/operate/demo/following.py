@@ -1,7 +1,7 @@
 """How far the worker has come, from outside: its metrics against the durations of the files."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def transcribed_seconds(metrics: str) -> int:
     return round(decoded - values.get("whisper_consumer_backlog_audio_seconds", 0))
 
 
-def total_seconds(recordings: Sequence[Path]) -> int | None:
+def total_seconds(recordings: Iterable[Path]) -> int | None:
     """Duration of all recordings together, as far as their containers tell; None where none does."""
     total = 0.0
     for path in recordings:

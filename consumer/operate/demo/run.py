@@ -4,7 +4,8 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,19 @@ from rich.text import Text
 
 from consumer.engine.artifacts.errors import ArtifactError
 from consumer.operate.console import ConsoleProgress
-from consumer.operate.demo.exchange import Arrival, ExchangeError, arrivals_of, position, send
+from consumer.operate.demo.board import Board
+from consumer.operate.demo.exchange import (
+    Arrival,
+    Exchange,
+    ExchangeError,
+    arrivals_of,
+    exchange_with,
+    object_keys,
+    position,
+    send,
+)
 from consumer.operate.demo.following import follow, total_seconds
+from consumer.operate.demo.page import served_page
 from consumer.operate.demo.stack import (
     DEAD_LETTER_TOPIC,
     INPUT_BUCKET,
@@ -41,6 +53,7 @@ async def run_demo(
     files: Sequence[Path],
     *,
     stay: bool,
+    page: bool = True,
     size: ModelSize = "base",
     console: Console,
     locations: BuildSettings,
@@ -48,22 +61,33 @@ async def run_demo(
     """Transcribe ``files``, or the sample recording, and show each transcript as it arrives.
 
     Returns the exit code: 0 when every file was transcribed, 1 when one was not or something did not start.
-    With ``stay`` it goes on showing what arrives until SIGINT or SIGTERM. However it ends, no process is left.
+    With ``stay`` it goes on showing what arrives until SIGINT or SIGTERM, on a page too, if that is wanted. However it
+    ends, no process is left.
     """
     started = time.monotonic()
-    recordings = [*files] or [SAMPLE]
+    recordings = object_keys([*files] or [SAMPLE])
+    board = Board()
+    for key in recordings:
+        board.add(key, "waiting")
     try:
-        _check(recordings)
+        _check(recordings.values())
         console.print("\n[bold]Starting a Kafka broker, an S3 store and the worker on this machine[/]\n")
         with ConsoleProgress(console, show_notes=False) as progress:
-            async with running_stack(locations, size, progress) as stack, arrivals_of(stack) as arrivals:
+            async with AsyncExitStack() as running:
+                stack = await running.enter_async_context(running_stack(locations, size, progress))
+                arrivals = await running.enter_async_context(arrivals_of(stack, board))
+                exchange = await running.enter_async_context(exchange_with(stack))
+                url = None
+                if stay and page:
+                    with progress.step("Page") as step:
+                        url = step.detail = await running.enter_async_context(served_page(board, exchange))
                 console.print(f"\n  Ready after {time.monotonic() - started:.1f} s.", highlight=False)
-                failed = await _transcribe(recordings, stack, arrivals, progress, console)
-                if not files:
-                    console.print("  Now your own: name FILEs, and add --stay to keep everything running.")
+                failed = await _transcribe(recordings, stack, exchange, arrivals, progress, console)
                 if stay:
-                    _explain_how_to_send_more(stack, console)
+                    _explain_how_to_send_more(stack, url, console)
                     await _until_interrupted(_show_all(arrivals, console))
+                elif not files:
+                    console.print("  Now your own: name FILEs, or add --stay for a page to drop them on.")
         if stay:
             console.print(_STOPPED)
     except asyncio.CancelledError:  # Ctrl-C, by way of asyncio.run
@@ -75,7 +99,7 @@ async def run_demo(
     return 1 if failed else 0
 
 
-def _check(recordings: Sequence[Path]) -> None:
+def _check(recordings: Iterable[Path]) -> None:
     """Raises DemoError naming every file that cannot be read."""
     problems = [f"{path}: {problem}" for path in recordings if (problem := _why_unreadable(path))]
     if problems:
@@ -91,8 +115,9 @@ def _why_unreadable(path: Path) -> str | None:
 
 
 async def _transcribe(
-    recordings: Sequence[Path],
+    recordings: Mapping[str, Path],
     stack: DemoStack,
+    exchange: Exchange,
     arrivals: AsyncIterator[Arrival],
     progress: ConsoleProgress,
     console: Console,
@@ -104,10 +129,10 @@ async def _transcribe(
         highlight=False,
         soft_wrap=True,
     )
-    waiting = await send(recordings, stack, progress)
+    waiting = await send(recordings, exchange, progress)
     failed = 0
-    name = recordings[0].name if len(recordings) == 1 else f"{len(recordings)} recordings"
-    with progress.task(f"Transcribing {name}", total_seconds(recordings), "seconds") as advance:
+    name = next(iter(recordings)) if len(recordings) == 1 else f"{len(recordings)} recordings"
+    with progress.task(f"Transcribing {name}", total_seconds(recordings.values()), "seconds") as advance:
         following = asyncio.create_task(follow(stack.metrics_url, advance))
         try:
             async for arrival in arrivals:
@@ -136,7 +161,7 @@ async def _show_all(arrivals: AsyncIterator[Arrival], console: Console) -> None:
         _show(arrival, console)
 
 
-def _explain_how_to_send_more(stack: DemoStack, console: Console) -> None:
+def _explain_how_to_send_more(stack: DemoStack, url: str | None, console: Console) -> None:
     facts = {
         "S3 endpoint": stack.store.endpoint,
         "access key": stack.store.access_key,
@@ -154,7 +179,7 @@ def _explain_how_to_send_more(stack: DemoStack, console: Console) -> None:
         f'  echo \'{{"bucket": "{INPUT_BUCKET}", "key": "talk.mp3"}}\' |'
         f" kcat -P -b {stack.kafka.bootstrap_servers} -t {INPUT_TOPIC}"
     )
-    show_how_to_send_more(console, facts, example)
+    show_how_to_send_more(console, url, facts, example)
 
 
 async def _until_interrupted(work: Coroutine[Any, Any, None]) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 INPUT_TOPIC = "audio.uploaded"
 OUTPUT_TOPIC = "audio.transcripts"
 DEAD_LETTER_TOPIC = "audio.dead-letters"
+PROGRESS_TOPIC = "audio.progress"
 INPUT_BUCKET = "recordings"
 RESULTS_BUCKET = "transcripts"
 
@@ -116,6 +117,7 @@ class _Starting:
                 (INPUT_TOPIC, _MAX_RECORD_BYTES),
                 (OUTPUT_TOPIC, _MAX_OUTPUT_BYTES),
                 (DEAD_LETTER_TOPIC, _MAX_OUTPUT_BYTES),
+                (PROGRESS_TOPIC, _MAX_OUTPUT_BYTES),
             ):
                 await kafka.create_topic(topic, configs={"max.message.bytes": str(max_bytes)})
             step.detail = kafka.bootstrap_servers
@@ -168,6 +170,7 @@ class _Starting:
             "KAFKA_INPUT_TOPIC": INPUT_TOPIC,
             "KAFKA_OUTPUT_TOPIC": OUTPUT_TOPIC,
             "KAFKA_DEAD_LETTER_TOPIC": DEAD_LETTER_TOPIC,
+            "KAFKA_PROGRESS_TOPIC": PROGRESS_TOPIC,
             "KAFKA_MAX_RECORD_BYTES": str(_MAX_RECORD_BYTES),
             "MINIO_ENDPOINT": self._store.endpoint,
             "MINIO_ACCESS_KEY": self._store.access_key,

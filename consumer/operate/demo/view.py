@@ -42,9 +42,11 @@ def show_dead_letter(console: Console, letter: DeadLetter) -> None:
     _show(console, "✗", "red", letter.key, f"not transcribed: {letter.reason}", letter.message)
 
 
-def show_how_to_send_more(console: Console, facts: dict[str, str], example: str) -> None:
-    """Where everything listens, and a command that sends one more recording."""
+def show_how_to_send_more(console: Console, url: str | None, facts: dict[str, str], example: str) -> None:
+    """The page, if there is one, where everything else listens, and a command that sends one more recording."""
     console.print("\n[bold]Everything keeps running; Ctrl-C ends it.[/] What is sent now is shown here too.\n")
+    if url is not None:
+        console.print(Text.assemble("Drop your own recordings on ", (url, "bold cyan"), "\n"), soft_wrap=True)
     if console.is_terminal:
         table = Table.grid(padding=(0, 3))
         for name, value in facts.items():
