@@ -205,6 +205,7 @@ async def _start(
     )
     models = Models(await loader.load(artifacts), metrics)
     stack.push_async_callback(models.close)
+    health.computing(models.overdue)
     s3 = await stack.enter_async_context(open_s3(settings))
     results = ResultStore(s3, settings.results_bucket)
     # Beside everything else: a store that is away must not keep the worker from joining.

@@ -11,6 +11,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from consumer.delivery.partitions import Overview
@@ -48,6 +49,7 @@ class WorkerHealth:
         self._phase = "starting"
         self._loop_tick = time.monotonic()
         self._consumer: Consumes | None = None
+        self._overdue: Callable[[float], float | None] = lambda _: None
         metrics.ready.set_function(lambda: float(self.ready()[0]))
 
     @property
@@ -58,6 +60,10 @@ class WorkerHealth:
     def enter(self, phase: str) -> None:
         """Name what the worker is doing before it takes work, or after."""
         self._phase = phase
+
+    def computing(self, overdue: Callable[[float], float | None]) -> None:
+        """A model is loaded; ``overdue`` tells how far past its deadline a native call is, see ``Engine.overdue``."""
+        self._overdue = overdue
 
     def consuming(self, consumer: Consumes) -> None:
         """The worker takes work from now on."""
@@ -70,13 +76,15 @@ class WorkerHealth:
         return self._consumer.partitions if self._consumer else []
 
     def live(self) -> tuple[bool, str]:
-        """False where only a new process can help: the event loop or the consumer's loop stands still."""
+        """False where only a new process can help: a loop stands still, or native code that nothing can end."""
         now = time.monotonic()
         stalled = now - self._loop_tick
         if stalled > LOOP_STALL_SECONDS:
             return False, f"the event loop stood still for {stalled:.0f} s"
         if self._consumer and self._phase == "running" and now - self._consumer.last_tick > 3 * LOOP_STALL_SECONDS:
             return False, f"the consumer's loop stood still for {now - self._consumer.last_tick:.0f} s"
+        if (late := self._overdue(now)) is not None:
+            return False, f"native code is {late:.0f} s past its deadline"
         return True, self._phase
 
     def ready(self) -> tuple[bool, str]:

@@ -103,6 +103,13 @@ def test_not_alive_where_the_consumers_loop_stands_still(health: WorkerHealth) -
     assert health.live() == (True, "stopping")
 
 
+def test_not_alive_while_native_code_is_stuck(health: WorkerHealth) -> None:
+    health.computing(lambda _: None)
+    assert health.live() == (True, "starting")
+    health.computing(lambda _: 12.3)
+    assert health.live() == (False, "native code is 12 s past its deadline")
+
+
 def test_not_alive_where_the_event_loop_stands_still(health: WorkerHealth, monkeypatch: pytest.MonkeyPatch) -> None:
     assert health.live() == (True, "starting")
     late = health.loop_tick + LOOP_STALL_SECONDS + 1
