@@ -8,6 +8,7 @@ from types_aiobotocore_s3 import S3Client
 
 from consumer.delivery.deadletters import HEADER_BYTES
 from consumer.operate.doctor import Check, examine
+from consumer.operate.doctor.store import _check_clock
 from consumer.operate.kafka_server import KafkaServer
 from consumer.operate.network import free_ports
 from consumer.operate.seaweed_server import SeaweedServer
@@ -134,6 +135,45 @@ async def test_topics(environment: pytest.MonkeyPatch, kafka: KafkaServer) -> No
 
     environment.setenv("KAFKA_MAX_RECORD_BYTES", str(1_048_588 - HEADER_BYTES))
     assert (await examined())[f"size limit of {dead_letters}"].ok
+
+
+async def test_events_must_outlast_the_work_on_them(environment: pytest.MonkeyPatch, kafka: KafkaServer) -> None:
+    for milliseconds, ok in ((3_600_000, False), (86_400_000, True), (-1, True)):
+        topic = f"doctor-{uuid4().hex}"
+        await kafka.create_topic(topic, configs={"retention.ms": str(milliseconds)})
+        environment.setenv("KAFKA_BOOTSTRAP_SERVERS", kafka.bootstrap_servers)
+        environment.setenv("KAFKA_INPUT_TOPIC", topic)
+        check = (await examined())[f"retention of {topic}"]
+        assert check.ok is ok, check
+        assert ok or "retention.ms" in check.advice
+
+
+async def test_a_bucket_that_announces_nothing_is_told(environment: pytest.MonkeyPatch, minio: MinioServer) -> None:
+    async with s3_client(minio) as client:
+        bucket = await new_bucket(client, "recordings")
+        name = f"notifications of {bucket}"
+        environment.setenv("MINIO_ENDPOINT", minio.endpoint)
+        environment.setenv("MINIO_ACCESS_KEY", minio.access_key)
+        environment.setenv("MINIO_SECRET_KEY", minio.secret_key)
+        environment.setenv("INPUT_BUCKETS", bucket)
+        silent = (await examined())[name]
+        assert (silent.ok, silent.found) == (None, "it announces no new objects")
+        assert "mc event add" in silent.advice
+        await client.put_bucket_notification_configuration(
+            Bucket=bucket,
+            NotificationConfiguration={
+                "QueueConfigurations": [{"QueueArn": minio.notification_arn, "Events": ["s3:ObjectCreated:*"]}]
+            },
+        )
+        assert (await examined())[name].ok
+        assert (await examined())["clock"].ok
+
+
+def test_a_clock_that_is_wrong_is_told() -> None:
+    (check,) = _check_clock({"ResponseMetadata": {"HTTPHeaders": {"date": "Fri, 02 Jan 2026 03:04:05 GMT"}}})
+    assert check.ok is False
+    assert "clock" in check.advice
+    assert _check_clock({"ResponseMetadata": {}}) == []
 
 
 async def test_a_schema_registry(environment: pytest.MonkeyPatch, schema_registry: ApicurioServer) -> None:

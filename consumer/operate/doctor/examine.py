@@ -10,7 +10,7 @@ from consumer.operate.doctor.artifacts import check_artifacts
 from consumer.operate.doctor.check import Check
 from consumer.operate.doctor.collector import check_collector
 from consumer.operate.doctor.host import check_cpu, check_memory, check_spool
-from consumer.operate.doctor.kafka import check_kafka
+from consumer.operate.doctor.kafka import check_kafka, check_retention
 from consumer.operate.doctor.registry import check_registry
 from consumer.operate.doctor.store import check_buckets, check_store
 from consumer.settings import (
@@ -52,6 +52,7 @@ async def examine() -> list[Check]:
         _with(StoreSettings, "object store", check_store, NETWORK_TIMEOUT_SECONDS),
         _with(WorkerSettings, "buckets", check_buckets, NETWORK_TIMEOUT_SECONDS),
         _with(KafkaSettings, "Kafka", check_kafka, NETWORK_TIMEOUT_SECONDS),
+        _with(WorkerSettings, "retention", check_retention, NETWORK_TIMEOUT_SECONDS),
         _with(RegistrySettings, "schema registry", check_registry, NETWORK_TIMEOUT_SECONDS),
         _with(WorkerSettings, "span collector", check_collector, NETWORK_TIMEOUT_SECONDS),
     )

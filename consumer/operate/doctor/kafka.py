@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError
 from consumer.delivery.connection import client_options
 from consumer.delivery.deadletters import HEADER_BYTES
 from consumer.operate.doctor.check import Check
-from consumer.settings import KafkaSettings
+from consumer.settings import KafkaSettings, WorkerSettings
 
 
 async def check_kafka(settings: KafkaSettings) -> list[Check]:
@@ -50,7 +50,7 @@ async def _check_dead_letter_size(admin: AIOKafkaAdminClient, settings: KafkaSet
     """A dead letter is its record and some headers: the largest must fit."""
     topic = settings.kafka_dead_letter_topic
     needed = settings.kafka_max_record_bytes + HEADER_BYTES
-    limit = await _max_message_bytes(admin, topic)
+    limit = await _config(admin, topic, "max.message.bytes")
     name = f"size limit of {topic}"
     if limit is None:
         return Check(name, None, "not to be seen with these credentials", "allow DescribeConfigs on the topic")
@@ -60,8 +60,34 @@ async def _check_dead_letter_size(admin: AIOKafkaAdminClient, settings: KafkaSet
     return Check(name, False, found, f"set max.message.bytes of the topic to {needed}")
 
 
-async def _max_message_bytes(admin: AIOKafkaAdminClient, topic: str) -> int | None:
-    name = "max.message.bytes"
+async def check_retention(settings: WorkerSettings) -> list[Check]:
+    """Whether an event outlasts the work on it: the longest recording, as slow as it is spoken, and once again."""
+    topic, needed_seconds = settings.kafka_input_topic, 2 * settings.max_duration_seconds
+    name = f"retention of {topic}"
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    try:
+        await admin.start()
+        retention_ms = await _config(admin, topic, "retention.ms")
+    except (KafkaError, OSError):
+        return [Check(name, None, "not looked at: see the check of Kafka")]
+    finally:
+        await admin.close()
+    if retention_ms is None:
+        return [Check(name, None, "not to be seen with these credentials", "allow DescribeConfigs on the topic")]
+    if retention_ms < 0:
+        return [Check(name, True, "events are kept for ever")]
+    found = f"events are kept for {_hours(retention_ms / 1000)}, work on one may take {_hours(needed_seconds)}"
+    if retention_ms / 1000 >= needed_seconds:
+        return [Check(name, True, found)]
+    return [Check(name, False, found, "raise retention.ms of the topic, or lower MAX_DURATION_SECONDS")]
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:,.1f} h"
+
+
+async def _config(admin: AIOKafkaAdminClient, topic: str, name: str) -> int | None:
+    """A number of the topic's configuration; None where it is not to be seen."""
     resource = ConfigResource(ConfigResourceType.TOPIC, topic, {name: None})
     responses: list[Any] = await admin.describe_configs([resource])
     entries = [entry for _, _, _, _, config in responses[0].resources for entry in config]

@@ -6,6 +6,8 @@ that no object meets. Rights are looked up before either is noticed, so the answ
 
 import asyncio
 from collections.abc import Awaitable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -18,6 +20,7 @@ from consumer.store.failures import error_code
 if TYPE_CHECKING:
     from types_aiobotocore_s3 import S3Client
 
+CLOCK_SECONDS = 60.0
 ABSENT_KEY = "whisper-consumer-doctor/no-such-object"
 ABSENT_ETAG = '"00000000000000000000000000000000"'
 
@@ -34,25 +37,56 @@ async def check_store(settings: StoreSettings) -> list[Check]:
     name = "object store"
     async with open_client(settings) as client:
         try:
-            await client.list_buckets()
+            answer: Any = await client.list_buckets()
         except ClientError as error:  # that this worker may not list all buckets is as it should be
+            answer = error.response
             if advice := _CREDENTIALS.get(error_code(error)):
                 return [Check(name, False, f"{settings.minio_endpoint} answered {error_code(error)}", advice)]
         except (BotoCoreError, OSError) as error:
             return [Check(name, False, str(error), "check MINIO_ENDPOINT and the network, and MINIO_CA_FILE for https")]
-    return [Check(name, True, f"{settings.minio_endpoint} answers")]
+    return [Check(name, True, f"{settings.minio_endpoint} answers"), *_check_clock(answer)]
+
+
+def _check_clock(answer: Any) -> list[Check]:
+    """This machine's clock against the store's, where that tells it."""
+    told = answer["ResponseMetadata"].get("HTTPHeaders", {}).get("date")
+    if told is None:
+        return []
+    seconds = abs((datetime.now(UTC) - parsedate_to_datetime(told)).total_seconds())
+    found = f"{seconds:.0f} s from the store's"
+    if seconds <= CLOCK_SECONDS:
+        return [Check("clock", True, found)]
+    return [Check("clock", False, found, "set this machine's clock; more than 900 s, and S3 refuses its requests")]
 
 
 async def check_buckets(settings: WorkerSettings) -> list[Check]:
     """Whether recordings can be read from each input bucket, and results and checkpoints kept."""
     async with open_client(settings) as client:
         reading = [_check_readable(client, bucket) for bucket in settings.input_buckets]
-        return await asyncio.gather(*reading, _check_results(client, settings.results_bucket))
+        announcing = [_check_announces(client, bucket) for bucket in settings.input_buckets]
+        return await asyncio.gather(*reading, *announcing, _check_results(client, settings.results_bucket))
 
 
 async def _check_readable(client: "S3Client", bucket: str) -> Check:
     answer = await _answer_to(client.get_object(Bucket=bucket, Key=ABSENT_KEY))
     return _judge(f"bucket {bucket}", answer, "recordings can be read", _READING)
+
+
+async def _check_announces(client: "S3Client", bucket: str) -> Check:
+    """Whether the bucket itself announces uploads; it is no fault if something else does."""
+    name = f"notifications of {bucket}"
+    try:
+        found: Any = await client.get_bucket_notification_configuration(Bucket=bucket)
+    except ClientError as error:
+        return Check(name, None, f"not to be seen: {error_code(error)}", "allow s3:GetBucketNotification on the bucket")
+    except (BotoCoreError, OSError) as error:
+        return Check(name, None, str(error))
+    kinds = ("QueueConfigurations", "TopicConfigurations", "LambdaFunctionConfigurations")
+    events = [event for kind in kinds for each in found.get(kind, ()) for event in each["Events"]]
+    if "EventBridgeConfiguration" in found or any(event.startswith("s3:ObjectCreated:") for event in events):
+        return Check(name, True, "it announces new objects")
+    advice = "unless something else sends the events: mc event add, or put-bucket-notification-configuration (README)"
+    return Check(name, None, "it announces no new objects", advice)
 
 
 async def _check_results(client: "S3Client", bucket: str) -> Check:
